@@ -1,0 +1,45 @@
+package service
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+)
+
+// Kind is one kind of error that a service answers with. A service keeps all of its kinds in one catalogue.
+type Kind struct {
+	Slug   string // the stable part of the problem's type
+	Status int
+	Title  string
+}
+
+// The kinds that every service has.
+var (
+	KindNotFound         = Kind{"not-found", http.StatusNotFound, "There is no such resource"}
+	KindMethodNotAllowed = Kind{"method-not-allowed", http.StatusMethodNotAllowed, "The resource has no such method"}
+	KindInternal         = Kind{"internal", http.StatusInternalServerError, "The service made a mistake"}
+)
+
+// Problem is an error as RFC 9457 gives it to a client.
+type Problem struct {
+	Type   string `json:"type"` // urn:darkroom:problem:<slug>; never changes its meaning
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Abort answers the request with a problem and ends its handlers. The detail is for the client to read: it names what
+// was wrong with the request, never an inner error of ours.
+func Abort(c *gin.Context, k Kind, detail string, args ...any) {
+	if len(args) > 0 {
+		detail = fmt.Sprintf(detail, args...)
+	}
+	body, err := json.Marshal(Problem{Type: "urn:darkroom:problem:" + k.Slug, Title: k.Title, Status: k.Status, Detail: detail})
+	if err != nil { // four plain fields: cannot happen, and must not be hidden if it does
+		panic(fmt.Errorf("encode problem: %w", err))
+	}
+	c.Abort()
+	c.Data(k.Status, "application/problem+json", body)
+}

@@ -1,0 +1,141 @@
+// Darkroom takes in images, looks at each one as it arrives and answers questions about all of them within seconds.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+const description = `Darkroom takes in images at any scale, looks at each one as it arrives and answers questions about all of them.
+
+Start everything on this machine, with some photographs:   darkroom up --demo
+Upload a photograph:   curl --data-binary @photo.jpg http://127.0.0.1:8080/v1/images
+Ask for the figures:   curl http://127.0.0.1:8081/v1/stats/summary
+
+Every flag can also be given as an environment variable, named beside it.`
+
+// cli is the command line: one field a command.
+type cli struct {
+	LogLevel slog.Level `help:"What to log: debug, info, warn or error." default:"warn" placeholder:"LEVEL"`
+
+	Up       upCmd       `cmd:"" help:"Run all of Darkroom in one process, on this machine."`
+	Ingest   ingestCmd   `cmd:"" help:"Run the upload service alone."`
+	Statsapi statsapiCmd `cmd:"" help:"Run the statistics service alone, or rebuild its copy."`
+	Table    tableCmd    `cmd:"" help:"Run the embedded table store alone."`
+	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, or run one."`
+}
+
+// stdio is where a command talks to a person.
+type stdio struct{ out, err io.Writer }
+
+func main() {
+	ctx, stop := signalContext()
+	err := run(ctx, os.Args[1:], stdio{os.Stdout, os.Stderr})
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "darkroom: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// signalContext ends with the first SIGINT or SIGTERM. A second signal ends the process at once.
+func signalContext() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(1)
+	}()
+	return ctx, cancel
+}
+
+func run(ctx context.Context, args []string, io stdio) error {
+	var c cli
+	exited := false
+	parser, err := kong.New(&c, kong.Name("darkroom"), kong.Description(description), kong.DefaultEnvars("DARKROOM"),
+		kong.Writers(io.out, io.err), kong.Exit(func(int) { exited = true }), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io))
+	if err != nil {
+		return fmt.Errorf("build command line: %w", err)
+	}
+	command, err := parser.Parse(args)
+	if exited { // --help has been printed
+		return nil
+	}
+	if err != nil {
+		return withVariable(parser, err)
+	}
+	// Everything logs through this one; libraries that keep the default logger must find it set.
+	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: c.LogLevel}))
+	slog.SetDefault(log)
+	err = command.Run(log)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil // asked to stop, and stopped
+	}
+	return withVariable(parser, err)
+}
+
+var flagInError = regexp.MustCompile(`--[a-z0-9][a-z0-9-]*`)
+
+// withVariable names beside each flag in an error the environment variable that sets it too.
+func withVariable(parser *kong.Kong, err error) error {
+	if err == nil {
+		return nil
+	}
+	text := flagInError.ReplaceAllStringFunc(err.Error(), func(flag string) string {
+		name := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", "_"))
+		if strings.Contains(err.Error(), flag+" (DARKROOM_") || !hasFlag(parser.Model.Node, flag[2:]) {
+			return flag
+		}
+		return flag + " (DARKROOM_" + name + ")"
+	})
+	return errors.New(text)
+}
+
+func hasFlag(n *kong.Node, name string) bool {
+	for _, f := range n.Flags {
+		if f.Name == name {
+			return true
+		}
+	}
+	for _, c := range n.Children {
+		if hasFlag(c, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// optionalDir is a flag that may be given without a value: --demo or --demo=DIR.
+type optionalDir string
+
+const demoPhotos = "testdata/photos"
+
+// Decode implements kong.MapperValue.
+func (d *optionalDir) Decode(ctx *kong.DecodeContext) error {
+	if next := ctx.Scan.Peek(); next.Type == kong.FlagValueToken {
+		*d = optionalDir(ctx.Scan.Pop().String())
+		return nil
+	}
+	*d = demoPhotos
+	return nil
+}
+
+// IsBool lets kong accept the flag without a value.
+func (*optionalDir) IsBool() bool { return true }
+
+var _ kong.BoolMapperValue = (*optionalDir)(nil)

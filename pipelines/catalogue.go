@@ -1,0 +1,31 @@
+// Package pipelines is the catalogue of Darkroom's pipelines. One file holds one pipeline: its options and its build.
+package pipelines
+
+import (
+	"context"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+)
+
+// Pipeline is one entry of the catalogue. Its fields are its options, in the tags of the command line
+// (github.com/alecthomas/kong): name, help and default.
+type Pipeline interface {
+	// Summary is one line that says what the pipeline does.
+	Summary() string
+	// Validate checks the options; its errors name the flag.
+	Validate() error
+	// Resume makes the next Build start where a restart loses nothing and counts nothing twice.
+	Resume(ctx context.Context) error
+	// Build constructs the pipeline.
+	Build(s beam.Scope)
+	// Unbounded reports whether the pipeline, with these options, runs without end.
+	Unbounded() bool
+}
+
+// Catalogue holds every pipeline by name.
+type Catalogue struct {
+	Live Live `cmd:"" help:"Analyse images as they arrive, find duplicates and keep the statistics."`
+}
+
+// All lists the catalogue.
+func All() map[string]Pipeline { return map[string]Pipeline{LiveName: &Live{}} }

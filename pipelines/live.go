@@ -1,0 +1,192 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"darkroom/internal/blob"
+	"darkroom/internal/table"
+	"darkroom/internal/table/open"
+	"darkroom/transforms/aggregate"
+	"darkroom/transforms/analyze"
+	"darkroom/transforms/decode"
+	"darkroom/transforms/dedupe"
+	"darkroom/transforms/kafkaio"
+	"darkroom/transforms/once"
+	"darkroom/transforms/tableio"
+)
+
+// LiveName names the pipeline and its jobs.
+const LiveName = "live"
+
+func init() {
+	register.Function1x1(imageMutation)
+	register.Function1x1(bandMutation)
+	register.Function1x1(statsMutation)
+	register.Function1x2(toOne)
+	register.Function3x1(progressMutation)
+	register.Iter1[int64]()
+	beam.RegisterType(reflect.TypeFor[table.Mutation]())
+}
+
+// Live looks at each image as it arrives. Its bounded form does the same for what the topic holds at its start.
+type Live struct {
+	Kafka         []string      `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
+	EventsTopic   string        `help:"Topic of uploads and deletions." default:"images.events"`
+	RejectedTopic string        `help:"Topic of dead letters." default:"images.rejected"`
+	S3            blob.Config   `embed:"" prefix:"s3-"`
+	Table         string        `help:"Table store, as tcp://host:port." default:"tcp://127.0.0.1:9041" placeholder:"DSN"`
+	MaxPixels     int64         `help:"Reject images of more pixels, over all frames." default:"100000000"`
+	Lateness      time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
+	Skew          time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
+	From          string        `help:"Where to begin: resume, earliest, or a time in RFC 3339." default:"resume"`
+	Bounded       bool          `help:"Process what the topic holds now, then end."`
+	Reanalyse     bool          `help:"Read every image again, also where its facts are known."`
+
+	from int64 // milliseconds since 1970; zero is the earliest record
+}
+
+// Summary implements Pipeline.
+func (l *Live) Summary() string {
+	return "images.events -> once -> analyze -> dedupe -> aggregate -> tables; streaming, or bounded with --bounded"
+}
+
+// Unbounded implements Pipeline.
+func (l *Live) Unbounded() bool { return !l.Bounded }
+
+// Validate implements Pipeline.
+func (l *Live) Validate() error {
+	var errs []error
+	check := func(ok bool, flag, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("--%s: %s", flag, want))
+		}
+	}
+	check(len(l.Kafka) > 0, "kafka", "needs at least one broker")
+	check(l.EventsTopic != "", "events-topic", "needs a name")
+	check(l.RejectedTopic != "", "rejected-topic", "needs a name")
+	check(l.MaxPixels > 0, "max-pixels", "must be positive")
+	check(l.Lateness >= time.Minute, "lateness", "must be a minute or more")
+	check(l.Skew >= 0 && l.Skew <= l.Lateness, "skew", "must not be negative, nor more than --lateness")
+	if err := l.S3.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("--s3-…: %w", err))
+	}
+	from, err := parseFrom(l.From)
+	check(err == nil, "from", "must be resume, earliest or a time in RFC 3339")
+	l.from = from
+	return errors.Join(errs...)
+}
+
+func parseFrom(s string) (int64, error) {
+	if s == "resume" || s == "earliest" {
+		return 0, nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	return t.UnixMilli(), err
+}
+
+// Resume implements Pipeline. Windows are counted anew by a job that starts anew, and a pane wins only if it has seen
+// more events than the one in the table. So reading begins far enough back that every window which an event to come may
+// still touch is counted whole: the allowed lateness before the time up to which all is done.
+func (l *Live) Resume(ctx context.Context) error {
+	if l.From != "resume" {
+		return nil
+	}
+	store, err := open.Open(ctx, l.Table)
+	if err != nil {
+		return fmt.Errorf("open table store: %w", err)
+	}
+	defer store.Close()
+	row, err := store.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: LiveName}))
+	if errors.Is(err, table.ErrNotFound) {
+		l.from = 0
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get progress: %w", err)
+	}
+	progress, err := table.Progresses.FromRow(row)
+	if err != nil {
+		return fmt.Errorf("get progress: %w", err)
+	}
+	l.from = max(0, time.UnixMicro(progress.CompleteTo).Add(-l.Lateness).Truncate(aggregate.Window).UnixMilli())
+	return nil
+}
+
+// Build implements Pipeline.
+func (l *Live) Build(s beam.Scope) {
+	source := kafkaio.Source{
+		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Job: LiveName, Skew: l.Skew.Milliseconds(),
+	}
+	var records, ticks beam.PCollection
+	if l.Bounded {
+		records = kafkaio.ReadBounded(s, source)
+	} else {
+		records, ticks = kafkaio.Read(s, source)
+	}
+	images, mutations, dead := l.Process(s, records)
+	kafkaio.Write(s, kafkaio.Sink{Brokers: l.Kafka, Topic: l.RejectedTopic}, dead)
+	written := tableio.Write(s, l.Table, images)
+	tableio.Write(s, l.Table, mutations)
+	if !l.Bounded {
+		tableio.Write(s, l.Table, progress(s, written, ticks))
+	}
+}
+
+// Process is what the streaming and the bounded form have in common: records in, rows and dead letters out.
+//
+//	Process: PCollection<Record> -> PCollection<table.Mutation> (facts), PCollection<table.Mutation> (statistics),
+//	         PCollection<Message>
+func (l *Live) Process(s beam.Scope, records beam.PCollection) (facts, statistics, dead beam.PCollection) {
+	s = s.Scope("live.Process")
+	byID, malformed := decode.Events(s, records)
+	images, refused := analyze.Images(s, analyze.Options{
+		Blobs: l.S3, TableDSN: l.Table, MaxPixels: l.MaxPixels, Reuse: !l.Reanalyse,
+	}, once.Records(s, l.Lateness, byID))
+	facts = beam.Flatten(s,
+		beam.ParDo(s, imageMutation, images),
+		beam.ParDo(s, bandMutation, dedupe.SameBytes(s, images)))
+	statistics = beam.ParDo(s, statsMutation, aggregate.Stats(s, l.Lateness, images))
+	return facts, statistics, beam.Flatten(s, malformed, refused)
+}
+
+// progress publishes the event time up to which the facts are in the tables: a window of one second that closes after
+// the writes have passed it says that everything before it is there. The ticks see to it that every second has a
+// window, also when no image arrives.
+//
+//	progress: PCollection<int64>, PCollection<int64> -> PCollection<table.Mutation>
+func progress(s beam.Scope, written, ticks beam.PCollection) beam.PCollection {
+	s = s.Scope("live.Progress")
+	seconds := beam.WindowInto(s, window.NewFixedWindows(time.Second), beam.Flatten(s, written, ticks))
+	return beam.ParDo(s, progressMutation, beam.GroupByKey(s, beam.ParDo(s, toOne, seconds)))
+}
+
+func toOne(tick int64) (string, int64) { return LiveName, tick }
+
+func progressMutation(w beam.Window, pipeline string, _ func(*int64) bool) table.Mutation {
+	start := w.(window.IntervalWindow).Start.ToTime().UnixMicro()
+	return table.Progresses.Mutation(table.Progress{Pipeline: pipeline, CompleteTo: start, Version: start})
+}
+
+// imageMutation writes the row whole, but for a deletion: that says nothing of the facts, which stay for the reader
+// that meets the upload again.
+func imageMutation(i table.Image) table.Mutation {
+	m := table.Images.Mutation(i)
+	if i.State == table.StateDeleted {
+		m.Row = table.Row{
+			"image_id": i.ImageID, "tenant": i.Tenant, "state": i.State, "uploaded_at": i.UploadedAt, "version": i.Version,
+		}
+	}
+	return m
+}
+
+func bandMutation(b table.HashBand) table.Mutation { return table.HashBands.Mutation(b) }
+
+func statsMutation(s table.ImageStats) table.Mutation { return table.AllImageStats.Mutation(s) }

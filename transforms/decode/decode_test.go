@@ -1,0 +1,51 @@
+package decode_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/passert"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/ptest"
+
+	"darkroom/internal/event"
+	"darkroom/transforms/decode"
+	"darkroom/transforms/kafkaio"
+)
+
+func TestMain(m *testing.M) {
+	register.Function2x1(idAndOffset)
+	register.Function1x2[kafkaio.Message, string, error](letter)
+	ptest.Main(m)
+}
+
+func idAndOffset(id string, r kafkaio.Record) string { return id + " " + string(r.Key) }
+
+// letter tells what a dead letter says of its record.
+func letter(m kafkaio.Message) (string, error) {
+	r, err := event.DecodeRejection(m.Value)
+	return strings.Join([]string{r.Stage, string(r.Class), r.Code, r.Topic, string(r.Value)}, " "), err
+}
+
+func TestEventsAreKeyedAndGarbageIsKept(t *testing.T) {
+	e := event.NewUploaded(event.Image{
+		ImageID: "i1", Tenant: "default", SHA256: strings.Repeat("0a", 32), Bytes: 3, UploadedAt: time.UnixMicro(17),
+	})
+	k, v, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, s := beam.NewPipelineWithRoot()
+	byID, dead := decode.Events(s, beam.Create(s,
+		kafkaio.Record{Topic: event.TopicImages, Key: k, Value: v},
+		kafkaio.Record{Topic: event.TopicImages, Key: []byte("bad"), Value: []byte("{not json")},
+		kafkaio.Record{Topic: event.TopicImages, Key: []byte("bad"), Value: []byte(`{"specversion":"1.0","type":"other"}`)},
+	))
+	passert.Equals(s, beam.ParDo(s, idAndOffset, byID), "i1.uploaded.17 i1")
+	passert.Equals(s, beam.ParDo(s, letter, dead),
+		"decode permanent malformed-event images.events {not json",
+		`decode permanent malformed-event images.events {"specversion":"1.0","type":"other"}`)
+	ptest.RunAndValidate(t, p)
+}

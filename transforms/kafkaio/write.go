@@ -1,0 +1,67 @@
+package kafkaio
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func init() {
+	register.DoFn2x1[context.Context, Message, error](&writeFn{})
+	beam.RegisterType(reflect.TypeFor[Message]())
+}
+
+// Message is a record to be written.
+type Message struct{ Key, Value []byte }
+
+// Sink says where to write.
+type Sink struct {
+	Brokers []string
+	Topic   string
+}
+
+// Write writes messages to a topic. A bundle ends only when all in-sync replicas have its messages; one that is tried
+// again writes them again, so delivery is at least once and messages carry an id by which a repeat is known.
+//
+//	Write: PCollection<Message> -> ()
+func Write(s beam.Scope, sink Sink, messages beam.PCollection) {
+	s = s.Scope("kafkaio.Write")
+	beam.ParDo0(s, &writeFn{Sink: sink}, messages)
+}
+
+type writeFn struct {
+	Sink Sink
+
+	cl      *kgo.Client
+	promise *kgo.FirstErrPromise
+}
+
+func (f *writeFn) Setup() error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.Sink.Brokers...), kgo.DefaultProduceTopic(f.Sink.Topic),
+		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(kgo.ZstdCompression(), kgo.NoCompression()))
+	if err != nil {
+		return fmt.Errorf("open kafka client: %w", err)
+	}
+	f.cl = cl
+	return nil
+}
+
+func (f *writeFn) StartBundle() { f.promise = kgo.AbortingFirstErrPromise(f.cl) }
+
+func (f *writeFn) ProcessElement(ctx context.Context, m Message) error {
+	f.cl.Produce(ctx, &kgo.Record{Key: m.Key, Value: m.Value}, f.promise.Promise())
+	return nil
+}
+
+func (f *writeFn) FinishBundle() error {
+	if err := f.promise.Err(); err != nil {
+		return fmt.Errorf("write to %s: %w", f.Sink.Topic, err)
+	}
+	return nil
+}
+
+func (f *writeFn) Teardown() { f.cl.Close() }

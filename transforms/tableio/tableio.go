@@ -1,0 +1,92 @@
+// Package tableio writes mutations to the table store.
+package tableio
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"darkroom/internal/table"
+	"darkroom/internal/table/open"
+)
+
+const (
+	batchSize  = 500
+	attempts   = 6
+	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
+)
+
+func init() {
+	register.DoFn3x1[context.Context, table.Mutation, func(int64), error](&writeFn{})
+	register.Emitter1[int64]()
+	beam.RegisterType(reflect.TypeFor[table.Mutation]())
+	beam.RegisterCoder(reflect.TypeFor[table.Mutation](), encodeMutation, decodeMutation)
+}
+
+func encodeMutation(m table.Mutation) ([]byte, error) { return m.MarshalBinary() }
+
+func decodeMutation(b []byte) (m table.Mutation, err error) { return m, m.UnmarshalBinary(b) }
+
+// Write applies mutations to the table store at the given data source name. A bundle ends only when the store has all
+// of its mutations; one that is tried again applies them again, which changes nothing. The returned collection never
+// has an element: its watermark says up to which event time the mutations are in the store.
+//
+//	Write: PCollection<table.Mutation> -> PCollection<int64>
+func Write(s beam.Scope, dsn string, mutations beam.PCollection) beam.PCollection {
+	s = s.Scope("tableio.Write")
+	return beam.ParDo(s, &writeFn{DSN: dsn}, mutations)
+}
+
+type writeFn struct {
+	DSN string
+
+	store table.Store
+	batch []table.Mutation
+}
+
+func (f *writeFn) Setup(ctx context.Context) error {
+	store, err := open.Open(ctx, f.DSN)
+	if err != nil {
+		return fmt.Errorf("open table store: %w", err)
+	}
+	f.store = store
+	return nil
+}
+
+func (f *writeFn) StartBundle(func(int64)) { f.batch = f.batch[:0] }
+
+func (f *writeFn) ProcessElement(ctx context.Context, m table.Mutation, _ func(int64)) error {
+	f.batch = append(f.batch, m)
+	if len(f.batch) < batchSize {
+		return nil
+	}
+	return f.flush(ctx)
+}
+
+func (f *writeFn) FinishBundle(ctx context.Context, _ func(int64)) error { return f.flush(ctx) }
+
+func (f *writeFn) Teardown() error { return f.store.Close() }
+
+// flush applies the batch, again if it must: a store may be away for a moment.
+func (f *writeFn) flush(ctx context.Context) error {
+	if len(f.batch) == 0 {
+		return nil
+	}
+	var err error
+	for i, pause := 0, firstPause; i < attempts; i, pause = i+1, pause*2 {
+		if err = f.store.Apply(ctx, f.batch); err == nil {
+			f.batch = f.batch[:0]
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("apply %d mutations: %w", len(f.batch), ctx.Err())
+		case <-time.After(pause):
+		}
+	}
+	return fmt.Errorf("apply %d mutations, %d times: %w", len(f.batch), attempts, err)
+}
