@@ -13,9 +13,9 @@ import (
 
 const (
 	maxCameraLen  = 128
-	maxTagLen     = 1024 // bytes of a tag's value; the ones of interest are short
+	maxTagLen     = 256 // bytes of a tag's value; the ones of interest are short
 	maxTags       = 1000
-	maxExifReads  = 4096 // reads of at most 4 KiB, which is what imagemeta does for each tag that it passes over
+	maxExifReads  = 1024 // reads of at most 4 KiB; imagemeta does one for each tag that it passes over
 	exifTime      = "2006:01:02 15:04:05"
 	exifNamespace = "IFD0"
 )

@@ -15,8 +15,8 @@ type stream struct{ br *bufio.Reader }
 func newStream(r io.Reader) *stream { return &stream{br: bufio.NewReaderSize(r, bufferLen)} }
 
 func ended(err error) error {
-	// Only the bare io.EOF says that a reader ended properly; io.ErrUnexpectedEOF is what a cut connection gives.
-	if err == io.EOF {
+	// Only io.EOF itself says that a reader ended properly; io.ErrUnexpectedEOF is what a cut connection gives.
+	if err == io.EOF { //nolint:errorlint // see above
 		return truncated()
 	}
 	return err

@@ -54,7 +54,7 @@ func (p *probe) tiff() error {
 	if err != nil {
 		return fmt.Errorf("spool TIFF: %w", err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // nothing in it is kept
 	// Without a name the file goes with the process, however that ends.
 	if err := os.Remove(file.Name()); err != nil {
 		return fmt.Errorf("spool TIFF: %w", err)

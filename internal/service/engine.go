@@ -44,7 +44,9 @@ func NewEngine(name string, log *slog.Logger, reg *prometheus.Registry, checks .
 	e.HandleMethodNotAllowed = true
 	e.Use(measure(name, reg), recovery(log))
 	e.NoRoute(func(c *gin.Context) { Abort(c, KindNotFound, "no resource at %s", c.Request.URL.Path) })
-	e.NoMethod(func(c *gin.Context) { Abort(c, KindMethodNotAllowed, "%s has no %s", c.Request.URL.Path, c.Request.Method) })
+	e.NoMethod(func(c *gin.Context) {
+		Abort(c, KindMethodNotAllowed, "%s has no %s", c.Request.URL.Path, c.Request.Method)
+	})
 	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
 	e.GET("/readyz", func(c *gin.Context) {
 		status, missing := Ready(c, checks)

@@ -22,8 +22,12 @@ const (
 
 var errMalformed = errors.New("malformed")
 
-// AppendBinary appends the mutation's binary form to b. It fails on a value that has no Type.
+// AppendBinary appends the mutation's binary form to b. It fails on a value that has no Type, and on names and counts
+// that no table has.
 func (m Mutation) AppendBinary(b []byte) ([]byte, error) {
+	if len(m.Table) > maxName {
+		return nil, errors.New("encode mutation: the table's name is too long")
+	}
 	var flags byte
 	if m.Delete {
 		flags = flagDelete
@@ -60,10 +64,17 @@ func (m *Mutation) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// AppendBinary appends the row's binary form to b. It fails on a value that has no Type.
+// AppendBinary appends the row's binary form to b. It fails on a value that has no Type, and on names and counts that no
+// table has.
 func (r Row) AppendBinary(b []byte) ([]byte, error) {
+	if len(r) > maxColumns {
+		return nil, fmt.Errorf("%d columns are too many", len(r))
+	}
 	b = binary.AppendUvarint(b, uint64(len(r)))
 	for _, name := range sortedNames(r) {
+		if len(name) > maxName {
+			return nil, errors.New("a column's name is too long")
+		}
 		b = appendBytes(b, name)
 		switch v := r[name].(type) {
 		case nil:

@@ -224,7 +224,9 @@ func sortedNames(row Row) []string {
 	return names
 }
 
-func (t Table) invalid(err error) error { return fmt.Errorf("table %s: %w: %w", t.Name, ErrInvalid, err) }
+func (t Table) invalid(err error) error {
+	return fmt.Errorf("table %s: %w: %w", t.Name, ErrInvalid, err)
+}
 
 // check says what is wrong with the definition of a table.
 func (t Table) check() error {

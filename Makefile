@@ -1,0 +1,54 @@
+# The targets that people use; `make help` lists them.
+GO         ?= go
+BIN        := bin/darkroom
+GOLANGCI   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# Packages that run Beam are tested without the race detector: Beam's own code has races that are not ours.
+BEAM       := ./transforms/... ./pipelines/... ./runners/...
+PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runners|e2e|bench)(/|$$)')
+# The race detector needs a C compiler; Darkroom does not.
+RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
+FUZZTIME   ?= 20s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## Build bin/darkroom.
+	CGO_ENABLED=0 $(GO) build -o $(BIN) .
+
+.PHONY: up
+up: build ## Run everything on this machine.
+	$(BIN) up
+
+.PHONY: test
+test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end to end.
+	$(if $(RACE),,@echo "no C compiler: the tests run without the race detector")
+	$(GO) test $(RACE) $(PLAIN)
+	$(GO) test $(BEAM)
+	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./e2e/...
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (20s).
+	@$(GO) list ./... | while read -r p; do \
+	  for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+	    echo "== $$p $$f"; $(GO) test -run=NONE -fuzz="^$$f$$" -fuzztime=$(FUZZTIME) $$p || exit 1; done; done
+
+.PHONY: bench
+bench: build ## Run the benchmarks; the figures go to docs/BENCHMARKS.md by hand, with the command.
+	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench $(BENCH)
+
+.PHONY: generate
+generate: ## Generate the HTTP types from the OpenAPI documents.
+	$(GO) generate ./...
+
+.PHONY: lint
+lint: ## Check formatting, vet and the linters.
+	$(GO) vet ./...
+	$(GO) run $(GOLANGCI) run
+
+.PHONY: clean
+clean: ## Remove what the build made (not the data in .darkroom).
+	rm -rf bin

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// freshnessBench measures the time from an upload's acknowledgement until the summary counts it.
+type freshnessBench struct {
+	Rate    int `help:"Uploads a second." default:"20"`
+	Uploads int `help:"Uploads in all." default:"600"`
+	Size    int `help:"Bytes an upload." default:"200000"`
+}
+
+const askEvery = 5 * time.Millisecond
+
+// Run measures. The n-th image to be counted is taken to be the n-th that was acknowledged, so the mean is exact and
+// the percentiles are of that order.
+func (b *freshnessBench) Run(ctx context.Context, c *cli) error {
+	u, err := startUp(ctx, c.Binary)
+	if err != nil {
+		return err
+	}
+	defer u.stop()
+	var mu sync.Mutex
+	var acked []time.Time
+	loaded := make(chan error, 1)
+	go func() {
+		loaded <- u.load(ctx, b.Rate, b.Uploads, b.Size, func(_ int, at time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			acked = append(acked, at)
+		})
+	}()
+	seen := make([]time.Time, 0, b.Uploads)
+	for deadline := time.Now().Add(time.Duration(b.Uploads/b.Rate)*time.Second + time.Minute); len(seen) < b.Uploads; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the summary counts %d of %d images", len(seen), b.Uploads)
+		}
+		n, err := u.images(ctx)
+		if err != nil {
+			return err
+		}
+		for now := time.Now(); len(seen) < n; {
+			seen = append(seen, now)
+		}
+		time.Sleep(askEvery)
+	}
+	if err := <-loaded; err != nil {
+		return err
+	}
+	seconds := make([]float64, len(seen))
+	for i := range seen {
+		seconds[i] = max(0, seen[i].Sub(acked[i]).Seconds())
+	}
+	fmt.Printf("freshness: %d uploads/s of %d bytes, %d in all: p50 %.3f s, p95 %.3f s, p99 %.3f s, max %.3f s\n",
+		b.Rate, b.Size, b.Uploads, median(seconds), percentile(seconds, 0.95), percentile(seconds, 0.99), percentile(seconds, 1))
+	return nil
+}

@@ -1,0 +1,67 @@
+// Command bench measures Darkroom against a named peer in the same run, and prints a ratio with its median and spread.
+// The figures of the last run are in docs/BENCHMARKS.md.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+type cli struct {
+	Binary string `help:"The program to measure." env:"DARKROOM_BIN" default:"bin/darkroom" type:"existingfile"`
+
+	Ingest    ingestBench    `cmd:"" help:"Upload speed against a bare handler that hashes, writes and renames."`
+	Freshness freshnessBench `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
+	Live      liveBench      `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
+	Memory    memoryBench    `cmd:"" help:"Memory of up under steady uploads."`
+	All       allBench       `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
+}
+
+type allBench struct{}
+
+// Run runs every benchmark.
+func (*allBench) Run(ctx context.Context, c *cli) error {
+	for _, b := range []interface {
+		Run(context.Context, *cli) error
+	}{&c.Ingest, &c.Freshness, &c.Live, &c.Memory} {
+		if err := b.Run(ctx, c); err != nil {
+			return err
+		}
+		fmt.Println()
+	}
+	return nil
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	var c cli
+	command := kong.Parse(&c, kong.Name("bench"), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c))
+	command.FatalIfErrorf(command.Run())
+}
+
+// spread prints the minimum, the median and the maximum.
+func spread(values []float64, format string) string {
+	sorted := slices.Sorted(slices.Values(values))
+	var b strings.Builder
+	for i, v := range []float64{sorted[0], median(values), sorted[len(sorted)-1]} {
+		if i > 0 {
+			b.WriteString(" / ")
+		}
+		fmt.Fprintf(&b, format, v)
+	}
+	return b.String()
+}
+
+func median(values []float64) float64 { return percentile(values, 0.5) }
+
+func percentile(values []float64, p float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[min(len(sorted)-1, int(p*float64(len(sorted))))]
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"image"
+	"image/color"
+	"image/jpeg"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// up is a running `darkroom up` on a folder of its own.
+type up struct {
+	cmd       *exec.Cmd
+	dir       string
+	addresses map[string]string // by name, from the ready line
+}
+
+func startUp(ctx context.Context, binary string) (*up, error) {
+	dir, err := os.MkdirTemp("", "darkroom-bench")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, err
+	}
+	u := &up{dir: dir, addresses: map[string]string{}}
+	u.cmd = exec.CommandContext(ctx, binary, "up", "--data", dir, "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0")
+	u.cmd.Stderr = os.Stderr
+	out, err := u.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := u.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start up: %w", err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), "ready "); ok {
+			for _, f := range strings.Fields(rest) {
+				name, value, _ := strings.Cut(f, "=")
+				u.addresses[name] = value
+			}
+			return u, nil
+		}
+	}
+	return nil, fmt.Errorf("up ended before it was ready: %w", u.stop())
+}
+
+func (u *up) stop() error {
+	_ = u.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	err := u.cmd.Wait()
+	if e := os.RemoveAll(u.dir); e != nil && err == nil {
+		err = e
+	}
+	return err
+}
+
+// rss is the resident size in MB of the process and its children.
+func (u *up) rss() (self, children float64) {
+	children = 0
+	self = rssOf(u.cmd.Process.Pid)
+	out, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", u.cmd.Process.Pid, u.cmd.Process.Pid))
+	for pid := range strings.FieldsSeq(string(out)) {
+		n, _ := strconv.Atoi(pid)
+		children += rssOf(n)
+	}
+	return self, children
+}
+
+func rssOf(pid int) float64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // gone: 0
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kb, _ := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}
+
+// photo is a JPEG of about the given size; padding behind its end makes it exact and each one another image.
+func photo(size int) ([]byte, error) {
+	img := image.NewRGBA(image.Rect(0, 0, 64, 64))
+	for i := range 64 * 64 {
+		img.Set(i%64, i/64, color.RGBA{uint8(i), uint8(i >> 4), uint8(i >> 8), 255})
+	}
+	var b bytes.Buffer
+	if err := jpeg.Encode(&b, img, nil); err != nil {
+		return nil, err
+	}
+	return append(b.Bytes(), make([]byte, max(0, size-b.Len()))...), nil
+}
+
+// numbered makes the photograph differ from all others.
+func numbered(photo []byte, n int) []byte {
+	copy(photo[len(photo)-20:], fmt.Sprintf("%020d", n))
+	return photo
+}
+
+func post(ctx context.Context, url, contentType string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", contentType)
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode/100 != 2 {
+		err = fmt.Errorf("POST %s: %s: %s", url, res.Status, answer)
+	}
+	return err
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, WriteBufferSize: 256 << 10}}
+
+// images is how many images the summary counts.
+func (u *up) images(ctx context.Context) (n int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.addresses["stats"]+"/v1/stats/summary", nil)
+	if err != nil {
+		return 0, err
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer res.Body.Close()
+	var s struct{ Images int }
+	return s.Images, json.NewDecoder(res.Body).Decode(&s)
+}
+
+// load uploads at a steady rate until ctx ends or n are done, and calls acked with each one's number.
+func (u *up) load(ctx context.Context, rate, n, size int, acked func(int, time.Time)) error {
+	body, err := photo(size)
+	if err != nil {
+		return err
+	}
+	errs := make(chan error, n)
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	for i := range n {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		go func() {
+			err := post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", numbered(bytes.Clone(body), i))
+			if err == nil {
+				acked(i, time.Now())
+			}
+			errs <- err
+		}()
+	}
+	for range n {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"golang.org/x/sync/errgroup"
+
+	"darkroom/ingest"
+	"darkroom/internal/blob"
+	"darkroom/internal/service"
+	"darkroom/internal/table"
+	"darkroom/internal/table/embedded"
+	"darkroom/internal/table/open"
+	"darkroom/pipelines"
+	"darkroom/runners"
+	"darkroom/statsapi"
+	"darkroom/transforms/kafkaio"
+)
+
+// ingestCmd runs the upload service.
+type ingestCmd struct {
+	IngestListen string        `help:"Address to serve on; port 0 picks a free one." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	Kafka        []string      `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
+	S3           blob.Config   `embed:"" prefix:"s3-"`
+	Table        string        `help:"Table store with the facts that GET gives, as tcp://host:port; none if empty." placeholder:"DSN"`
+	MaxBytes     int64         `help:"Largest image, in bytes." default:"67108864"`
+	SweepAfter   time.Duration `help:"Age at which the sweeper publishes an upload that could not be." default:"30s"`
+}
+
+// Run serves until ctx ends.
+func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
+	listener, err := listen(ctx, "--ingest-listen", c.IngestListen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	var tables table.Store
+	if c.Table != "" {
+		if tables, err = open.Open(ctx, c.Table); err != nil {
+			return fmt.Errorf("open table store: %w", err)
+		}
+		defer tables.Close()
+	}
+	svc, err := newIngest(ctx, c, tables, log)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "ready ingest=http://%s\n", listener.Addr())
+	return errors.Join(serve(ctx, listener, svc), svc.Close())
+}
+
+func newIngest(ctx context.Context, c *ingestCmd, tables table.Store, log *slog.Logger) (*ingest.Service, error) {
+	blobs, err := blob.Open(ctx, c.S3)
+	if err != nil {
+		return nil, fmt.Errorf("open blob store: %w", err)
+	}
+	if err := blobs.EnsureBucket(ctx); err != nil {
+		return nil, fmt.Errorf("ensure bucket %s: %w", c.S3.Bucket, err)
+	}
+	cfg := ingest.DefaultConfig()
+	cfg.Brokers, cfg.MaxBytes, cfg.SweepAfter = c.Kafka, c.MaxBytes, c.SweepAfter
+	return ingest.New(cfg, blobs, tables, log, service.NewRegistry())
+}
+
+// statsapiCmd runs the statistics service.
+type statsapiCmd struct {
+	Serve   statsServeCmd   `cmd:"" default:"withargs" help:"Serve queries and follow the changes of the tables."`
+	Rebuild statsRebuildCmd `cmd:"" help:"Drop this service's copy and build it again from the topics, then end."`
+}
+
+type statsFlags struct {
+	Kafka    []string `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
+	Postgres string   `help:"PostgreSQL database, as a URL." default:"postgres://127.0.0.1:5432/darkroom" placeholder:"URL"`
+}
+
+func (f statsFlags) config() statsapi.Config {
+	cfg := statsapi.DefaultConfig()
+	cfg.Brokers, cfg.PostgresDSN = f.Kafka, f.Postgres
+	return cfg
+}
+
+type statsServeCmd struct {
+	statsFlags
+	StatsListen string `help:"Address to serve on; port 0 picks a free one." default:"127.0.0.1:8081" placeholder:"ADDR"`
+}
+
+// Run serves until ctx ends.
+func (c *statsServeCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
+	listener, err := listen(ctx, "--stats-listen", c.StatsListen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	svc, err := statsapi.New(ctx, c.config(), log, service.NewRegistry())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "ready stats=http://%s\n", listener.Addr())
+	return errors.Join(serve(ctx, listener, svc), svc.Close())
+}
+
+type statsRebuildCmd struct{ statsFlags }
+
+// Run rebuilds the copy.
+func (c *statsRebuildCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
+	svc, err := statsapi.New(ctx, c.config(), log, service.NewRegistry())
+	if err != nil {
+		return err
+	}
+	defer svc.Close()
+	bar := newBar(io.err, "rebuild", 0)
+	err = svc.Rebuild(ctx, func(done, total int64) {
+		bar.ChangeMax64(total)
+		bar.Set64(done)
+	})
+	bar.Finish()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(io.out, "rebuilt")
+	return nil
+}
+
+// tableCmd runs the embedded table store for processes that run alone.
+type tableCmd struct {
+	TableListen string   `help:"Address to serve on; port 0 picks a free one." default:"127.0.0.1:9041" placeholder:"ADDR"`
+	Dir         string   `help:"Folder of the store." default:"./.darkroom/table" type:"path"`
+	Kafka       []string `help:"Kafka brokers that the changes are published to." default:"127.0.0.1:9092" placeholder:"ADDR"`
+}
+
+// Run serves until ctx ends.
+func (c *tableCmd) Run(ctx context.Context, io stdio) error {
+	listener, err := listen(ctx, "--table-listen", c.TableListen)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	store, err := embedded.Open(ctx, c.Dir, embedded.Options{Brokers: c.Kafka})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "ready table=tcp://%s\n", listener.Addr())
+	return errors.Join(embedded.Serve(ctx, listener, store), store.Close())
+}
+
+// pipelineCmd lists and runs pipelines.
+type pipelineCmd struct {
+	List pipelineListCmd `cmd:"" help:"List the pipelines: what each does and its options."`
+	Run  pipelineRunCmd  `cmd:"" help:"Run a pipeline on Prism, in this process."`
+}
+
+type pipelineListCmd struct{}
+
+// Run prints the catalogue.
+func (*pipelineListCmd) Run(io stdio, k *kong.Kong) error {
+	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
+	for _, p := range runNode(k.Model.Node).Children {
+		pipeline := p.Target.Addr().Interface().(pipelines.Pipeline)
+		fmt.Fprintf(w, "%s\t%s\n\t%s\n", p.Name, p.Help, pipeline.Summary())
+		for _, f := range p.Flags {
+			fmt.Fprintf(w, "  --%s\t%s (default %q)\n", f.Name, f.Help, f.Default)
+		}
+	}
+	return w.Flush()
+}
+
+// runNode is the command "pipeline run", whose subcommands are the catalogue.
+func runNode(n *kong.Node) *kong.Node {
+	if n.Target.IsValid() && n.Target.Type() == reflect.TypeFor[pipelineRunCmd]() {
+		return n
+	}
+	for _, c := range n.Children {
+		if found := runNode(c); found != nil {
+			return found
+		}
+	}
+	return nil
+}
+
+type pipelineRunCmd struct {
+	pipelines.Catalogue
+
+	MaxHeap uint64 `help:"Live heap, in bytes, at which a streaming job is begun anew." default:"2147483648"`
+}
+
+// Run runs the pipeline that was named.
+func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
+	name := selected.Selected().Name
+	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
+	prism, err := runners.StartPrism(ctx)
+	if err != nil {
+		return err
+	}
+	if p.Unbounded() {
+		return stream(ctx, prism, name, p, c.MaxHeap, log, func() { fmt.Fprintf(io.out, "running %s\n", name) })
+	}
+	pipeline, err := build(ctx, p)
+	if err != nil {
+		return err
+	}
+	job, err := prism.Submit(ctx, name, pipeline)
+	if err != nil {
+		return err
+	}
+	if err := job.Wait(ctx); err != nil {
+		if ctx.Err() != nil {
+			return job.Cancel(ctx)
+		}
+		return err
+	}
+	fmt.Fprintf(io.out, "done %s\n", name)
+	return nil
+}
+
+// build makes the pipeline, from where it is safe to begin again.
+func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
+	if err := p.Resume(ctx); err != nil {
+		return nil, err
+	}
+	pipeline, scope := beam.NewPipelineWithRoot()
+	p.Build(scope)
+	return pipeline, nil
+}
+
+// stream keeps a streaming pipeline running on Prism until ctx ends.
+func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Pipeline, maxHeap uint64,
+	log *slog.Logger, started func(),
+) error {
+	return prism.Stream(ctx, runners.Streaming{
+		Name:    name,
+		Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, p) },
+		Drain:   kafkaio.Drain,
+		MaxHeap: maxHeap,
+		Started: started,
+	}, log)
+}
+
+// httpService is what ingest and statsapi have in common.
+type httpService interface {
+	Handler() http.Handler
+	Run(ctx context.Context) error
+}
+
+// serve runs a service and its handler until ctx or one of them ends.
+func serve(ctx context.Context, l net.Listener, svc httpService) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return service.Serve(ctx, l, svc.Handler()) })
+	group.Go(func() error { return svc.Run(ctx) })
+	return group.Wait()
+}
+
+// listen binds an address; its error names the flag.
+func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listen on %s: %s", flag, addr, reason(err))
+	}
+	return l, nil
+}
+
+// reason is the last part of an error of the net package, which alone says something to a person.
+func reason(err error) string {
+	text := err.Error()
+	return text[strings.LastIndex(text, ": ")+1:]
+}

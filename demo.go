@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"text/tabwriter"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+const (
+	readyEvery  = 20 * time.Millisecond
+	seenEvery   = 50 * time.Millisecond
+	seenWithin  = time.Minute
+	barThrottle = 50 * time.Millisecond
+)
+
+func newBar(w io.Writer, what string, total int64) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(barThrottle),
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }))
+}
+
+// waitReady waits until the address answers 200.
+func waitReady(ctx context.Context, url string) error {
+	for {
+		if err := getJSON(ctx, url, nil); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(readyEvery):
+		}
+	}
+}
+
+// errNotYet says that what was asked for is not there; the caller asks again later.
+var errNotYet = errors.New("not there yet")
+
+func getJSON(ctx context.Context, url string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", url, err)
+	}
+	return doJSON(req, http.StatusOK, into)
+}
+
+func doJSON(req *http.Request, want int, into any) error {
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		return fmt.Errorf("read answer of %s: %w", req.URL, err)
+	}
+	if res.StatusCode == http.StatusNotFound {
+		return errNotYet
+	}
+	if res.StatusCode != want {
+		var p struct{ Title, Detail string }
+		_ = json.Unmarshal(body, &p) // an answer that is no problem has neither
+		return &statusError{res.StatusCode, p.Title, p.Detail}
+	}
+	if into == nil {
+		return nil
+	}
+	return json.Unmarshal(body, into)
+}
+
+// statusError is an answer of another status than the one hoped for.
+type statusError struct {
+	status        int
+	title, detail string
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("%d %s: %s", e.status, e.title, e.detail) }
+
+// demoImage is one file of the demo and what the statistics service says of it.
+type demoImage struct {
+	file, id string
+
+	facts struct {
+		State  string `json:"state"`
+		Code   string `json:"code"`
+		Format string `json:"format"`
+		Camera string `json:"camera"`
+		Width  int64  `json:"width"`
+		Height int64  `json:"height"`
+		Bytes  int64  `json:"bytes"`
+	}
+	duplicates int
+}
+
+// runDemo uploads every image of a folder, waits until the statistics know them, and prints what is known.
+func runDemo(ctx context.Context, io stdio, dir, ingest, stats string) error {
+	images, skipped, err := uploadFolder(ctx, io.err, dir, ingest)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if len(images) == 0 {
+		return fmt.Errorf("demo: no image in %s", dir)
+	}
+	ctx, cancel := context.WithTimeout(ctx, seenWithin)
+	defer cancel()
+	for i := range images {
+		if err := images[i].await(ctx, stats); err != nil {
+			return fmt.Errorf("demo: wait for %s: %w", images[i].file, err)
+		}
+	}
+	return printDemo(ctx, io.out, images, skipped, stats)
+}
+
+func uploadFolder(ctx context.Context, w io.Writer, dir, ingest string) (images []demoImage, skipped []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read folder: %w (give another with --demo=DIR)", err)
+	}
+	bar := newBar(w, "upload", int64(len(entries)))
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			id, err := uploadFile(ctx, filepath.Join(dir, e.Name()), ingest)
+			var refused *statusError
+			switch {
+			case errors.As(err, &refused) && refused.status == http.StatusUnsupportedMediaType:
+				skipped = append(skipped, e.Name())
+			case err != nil:
+				return nil, nil, fmt.Errorf("upload %s: %w", e.Name(), err)
+			default:
+				images = append(images, demoImage{file: e.Name(), id: id})
+			}
+		}
+		_ = bar.Add(1) // a bar that cannot be drawn harms nothing
+	}
+	return images, skipped, bar.Finish()
+}
+
+// uploadFile gives the file's name as the key, so that a second demo uploads nothing anew and a copy of a file under
+// another name is an image of its own.
+func uploadFile(ctx context.Context, path, ingest string) (id string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, ingest+"/v1/images", f)
+	if err != nil {
+		return "", err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	req.ContentLength = info.Size()
+	req.Header.Set("Idempotency-Key", "demo/"+filepath.Base(path))
+	req.Header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", filepath.Base(path)))
+	var answer struct{ ID string }
+	err = doJSON(req, http.StatusCreated, &answer)
+	return answer.ID, err
+}
+
+func (d *demoImage) await(ctx context.Context, stats string) error {
+	for {
+		err := getJSON(ctx, stats+"/v1/images/"+d.id, &d.facts)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errNotYet) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(seenEvery):
+		}
+	}
+	var answer struct{ Duplicates []struct{} }
+	err := getJSON(ctx, stats+"/v1/images/"+d.id+"/duplicates", &answer)
+	d.duplicates = len(answer.Duplicates)
+	return err
+}
+
+func printDemo(ctx context.Context, out io.Writer, images []demoImage, skipped []string, stats string) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "FILE\tSTATE\tFORMAT\tSIZE\tBYTES\tCAMERA\tDUPLICATES\tID")
+	for _, d := range images {
+		state := d.facts.State
+		if d.facts.Code != "" {
+			state += ": " + d.facts.Code
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d×%d\t%d\t%s\t%d\t%s\n", d.file, state, d.facts.Format, d.facts.Width, d.facts.Height,
+			d.facts.Bytes, d.facts.Camera, d.duplicates, d.id)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("print table: %w", err)
+	}
+	for _, s := range skipped {
+		fmt.Fprintf(out, "skipped %s: not an image\n", s)
+	}
+	var summary json.RawMessage
+	if err := getJSON(ctx, stats+"/v1/stats/summary", &summary); err != nil {
+		return fmt.Errorf("demo: ask for the summary: %w", err)
+	}
+	_, err := fmt.Fprintf(out, "summary %s\n", summary)
+	return err
+}

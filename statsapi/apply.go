@@ -1,0 +1,234 @@
+package statsapi
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// applyTimeout bounds one transaction, so that a database that hangs is left.
+const applyTimeout = time.Minute
+
+// maxReason bounds in bytes what cdc_rejected says of an error, which may quote the record.
+const maxReason = 1000
+
+const (
+	rejectSQL = `INSERT INTO cdc_rejected (topic, partition, record_offset, error, key, value)
+VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`
+
+	offsetSQL = `INSERT INTO cdc_offset (topic, partition, next_offset) SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset`
+
+	asOfSQL = `UPDATE freshness SET as_of = greatest(as_of, $1)`
+)
+
+// entry is one record and what it says.
+type entry struct {
+	record *kgo.Record
+	mirror *mirror
+	row    row
+	err    error // why it is rejected
+}
+
+// batch is what one transaction applies.
+type batch struct {
+	entries []entry
+	next    offsets // of the partitions that the records are of
+}
+
+// apply brings records into the copy, with the offsets after them and the as_of that they make true, in one transaction.
+func (c *consumer) apply(ctx context.Context, records []*kgo.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
+	defer cancel()
+	b := decode(records)
+	if err := c.notePromises(ctx, b); err != nil {
+		return err
+	}
+	after := maps.Clone(c.next)
+	maps.Copy(after, b.next)
+	completeTo, kept := c.promises.settle(after)
+	if len(records) == 0 && !kept {
+		return nil
+	}
+	began := time.Now()
+	finish := func(tx pgx.Tx) error { return finish(ctx, tx, b, completeTo, kept) }
+	changed, err := c.together(ctx, b, finish)
+	if isData(err) {
+		changed, err = c.singly(ctx, b, finish)
+	}
+	if err != nil {
+		return fmt.Errorf("apply %d records: %w", len(records), err)
+	}
+	c.next = after
+	c.metrics.apply.Observe(time.Since(began).Seconds())
+	if kept {
+		c.metrics.asOf.Set(float64(completeTo) / 1e6)
+	}
+	c.count(b, changed)
+	return nil
+}
+
+// decode reads the records. Those without a value say nothing: they are markers of transactions and of compaction.
+func decode(records []*kgo.Record) batch {
+	b := batch{next: offsets{}}
+	for _, r := range records {
+		b.next[partition{r.Topic, r.Partition}] = r.Offset + 1
+		if r.Attrs.IsControl() || len(r.Value) == 0 {
+			continue
+		}
+		m := mirrorOf[r.Topic]
+		e := entry{record: r, mirror: m}
+		e.row, e.err = m.read(r)
+		b.entries = append(b.entries, e)
+	}
+	return b
+}
+
+// notePromises looks for words of progress among the records, and asks where the topics end if there is one.
+func (c *consumer) notePromises(ctx context.Context, b batch) error {
+	for _, e := range b.entries {
+		if e.err != nil || e.row.gone || e.mirror != progressMirror {
+			continue
+		}
+		if e.mirror.cell(e.row, "pipeline") == pipelineLive {
+			c.promises.saw(e.mirror.cell(e.row, "complete_to").(int64))
+		}
+	}
+	if !c.promises.wantEnds() {
+		return nil
+	}
+	ends, err := c.ends(ctx)
+	if err != nil {
+		return err
+	}
+	c.promises.setEnds(ends)
+	return nil
+}
+
+// rowsOf are the rows of one mirror, joined.
+func (b batch) rowsOf(m *mirror) []row {
+	var rows []row
+	for _, e := range b.entries {
+		if e.mirror == m && e.err == nil {
+			rows = append(rows, e.row)
+		}
+	}
+	return m.joined(rows)
+}
+
+// changes counts the rows that changed, by topic.
+type changes map[string]int64
+
+// together applies all rows of a mirror with one statement.
+func (c *consumer) together(ctx context.Context, b batch, finish func(pgx.Tx) error) (changes, error) {
+	changed := changes{}
+	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+		var queue pgx.Batch
+		for i, m := range mirrors {
+			rows := b.rowsOf(m)
+			if len(rows) == 0 {
+				continue
+			}
+			queue.Queue(m.upsert, m.arguments(rows)...).Exec(func(tag pgconn.CommandTag) error {
+				changed[topics[i]] = tag.RowsAffected()
+				return nil
+			})
+		}
+		if queue.Len() > 0 {
+			if err := tx.SendBatch(ctx, &queue).Close(); err != nil {
+				return fmt.Errorf("upsert rows: %w", err)
+			}
+		}
+		return finish(tx)
+	})
+	return changed, err
+}
+
+// singly applies each row by itself and rejects those that the database refuses. It is for the rare batch that holds
+// such a row.
+func (c *consumer) singly(ctx context.Context, b batch, finish func(pgx.Tx) error) (changes, error) {
+	changed := changes{}
+	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+		for i := range b.entries {
+			e := &b.entries[i]
+			if e.err != nil {
+				continue
+			}
+			err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+				tag, err := savepoint.Exec(ctx, e.mirror.upsert, e.mirror.arguments([]row{e.row})...)
+				if err == nil {
+					changed[e.record.Topic] += tag.RowsAffected()
+				}
+				return err
+			})
+			if isData(err) {
+				e.err, err = err, nil
+			}
+			if err != nil {
+				return fmt.Errorf("upsert row: %w", err)
+			}
+		}
+		return finish(tx)
+	})
+	return changed, err
+}
+
+// finish writes what goes with the rows.
+func finish(ctx context.Context, tx pgx.Tx, b batch, completeTo int64, kept bool) error {
+	var queue pgx.Batch
+	for _, e := range b.entries {
+		if e.err != nil {
+			r := e.record
+			queue.Queue(rejectSQL, r.Topic, r.Partition, r.Offset, reason(e.err), r.Key, r.Value)
+		}
+	}
+	if len(b.next) > 0 {
+		var names []string
+		var ids []int32
+		var nexts []int64
+		for p, o := range b.next {
+			names, ids, nexts = append(names, p.topic), append(ids, p.id), append(nexts, o)
+		}
+		queue.Queue(offsetSQL, names, ids, nexts)
+	}
+	if kept {
+		queue.Queue(asOfSQL, completeTo)
+	}
+	if err := tx.SendBatch(ctx, &queue).Close(); err != nil {
+		return fmt.Errorf("write offsets: %w", err)
+	}
+	return nil
+}
+
+// count tells the metrics and the log what became of the records.
+func (c *consumer) count(b batch, changed changes) {
+	read, rejected := changes{}, changes{}
+	for _, e := range b.entries {
+		read[e.record.Topic]++
+		if e.err != nil {
+			rejected[e.record.Topic]++
+			c.log.Error("record rejected; cdc_rejected holds it", "topic", e.record.Topic,
+				"partition", e.record.Partition, "offset", e.record.Offset, "error", e.err)
+		}
+	}
+	for topic, n := range read {
+		c.metrics.records.WithLabelValues(topic, outcomeApplied).Add(float64(changed[topic]))
+		c.metrics.records.WithLabelValues(topic, outcomeRejected).Add(float64(rejected[topic]))
+		c.metrics.records.WithLabelValues(topic, outcomeIgnored).Add(float64(read[topic] - changed[topic] - rejected[topic]))
+	}
+}
+
+// reason is an error as a text column can hold it.
+func reason(err error) string {
+	s := strings.ReplaceAll(strings.ToValidUTF8(err.Error(), "\uFFFD"), "\x00", "\uFFFD")
+	if len(s) > maxReason {
+		s = strings.ToValidUTF8(s[:maxReason], "")
+	}
+	return s
+}

@@ -1,0 +1,177 @@
+package statsapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// A broker holds a fetch for as long while nothing arrives; it answers at once when something does.
+	fetchWait = 100 * time.Millisecond
+	// adminTimeout bounds a question to Kafka about its topics.
+	adminTimeout = 5 * time.Second
+)
+
+// pipelineLive is the pipeline whose progress is as_of.
+const pipelineLive = "live"
+
+// errBehind marks a partition that ends before what was read of it: it was made anew. Consuming begins again, and load
+// and look find where.
+var errBehind = errors.New("the partition ends before the offset that was read last")
+
+// consumer is one stretch of consuming: by one connection, which holds the lock, and one Kafka client. After an error it
+// is thrown away, and another goes on from what the database holds.
+type consumer struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	conn    *pgx.Conn
+	kafka   *kgo.Client
+	admin   *kadm.Client
+
+	stored   offsets // where to read on, as the database has it
+	next     offsets // where to read on, of the partitions that are being read
+	promises promises
+}
+
+func newConsumer(s *Service, conn *pgx.Conn) (*consumer, error) {
+	client, err := kgo.NewClient(
+		kgo.SeedBrokers(s.cfg.Brokers...),
+		kgo.ClientID("darkroom-statsapi"),
+		kgo.FetchMaxWait(fetchWait),
+		kgo.FetchMinBytes(1),
+		// An offset that is out of range is for us to see, not for the client to put right.
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		// Without these a partition that ends in one would never be read to its end.
+		kgo.KeepControlRecords(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("open Kafka client: %w", err)
+	}
+	return &consumer{
+		cfg: s.cfg, log: s.log, metrics: s.metrics, conn: conn, kafka: client, admin: kadm.NewClient(client),
+		next: offsets{},
+	}, nil
+}
+
+func (c *consumer) close() { c.kafka.Close() }
+
+// look finds new topics and partitions and begins to read them, and measures how far behind the copy is.
+func (c *consumer) look(ctx context.Context) error {
+	// The connection is idle while nothing arrives: this is how its loss, and with it that of the lock, is noticed.
+	if err := c.conn.Ping(ctx); err != nil {
+		return fmt.Errorf("ping PostgreSQL: %w", err)
+	}
+	ends, err := c.ends(ctx)
+	if err != nil {
+		return err
+	}
+	var fresh []partition
+	for p, end := range ends {
+		next, ok := c.next[p]
+		switch {
+		case !ok:
+			fresh = append(fresh, p)
+		case end < next:
+			return fmt.Errorf("read %s/%d at %d of %d: %w", p.topic, p.id, next, end, errBehind)
+		}
+	}
+	if len(fresh) > 0 {
+		if err := c.assign(ctx, fresh, ends); err != nil {
+			return err
+		}
+	}
+	for p, end := range ends {
+		c.setLag(p, end)
+	}
+	return nil
+}
+
+func (c *consumer) setLag(p partition, end int64) {
+	c.metrics.lag.WithLabelValues(p.topic, strconv.Itoa(int(p.id))).Set(float64(max(0, end-c.next[p])))
+}
+
+// assign begins to read partitions from where the database says, or from their start when that is not in them.
+func (c *consumer) assign(ctx context.Context, fresh []partition, ends offsets) error {
+	starts, err := c.starts(ctx)
+	if err != nil {
+		return err
+	}
+	add := map[string]map[int32]kgo.Offset{}
+	for _, p := range fresh {
+		at, start, end := c.stored[p], starts[p], ends[p]
+		if at < start || at > end {
+			c.metrics.reset.WithLabelValues(p.topic).Inc()
+			c.log.Warn("records are gone that were not read; reading on from the partition's start",
+				"topic", p.topic, "partition", p.id, "next", at, "start", start, "end", end)
+			at = start
+		}
+		c.next[p] = at
+		if add[p.topic] == nil {
+			add[p.topic] = map[int32]kgo.Offset{}
+		}
+		add[p.topic][p.id] = kgo.NewOffset().At(at)
+	}
+	c.kafka.AddConsumePartitions(add)
+	return nil
+}
+
+// ends are the offsets after the last record of every partition. Topics that do not exist are left out.
+func (c *consumer) ends(ctx context.Context) (offsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	listed, err := c.admin.ListEndOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list end offsets: %w", err)
+	}
+	return collect(listed)
+}
+
+// starts are the offsets of the first record of every partition.
+func (c *consumer) starts(ctx context.Context) (offsets, error) {
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	listed, err := c.admin.ListStartOffsets(ctx, topics...)
+	if err != nil {
+		return nil, fmt.Errorf("list start offsets: %w", err)
+	}
+	return collect(listed)
+}
+
+func collect(listed kadm.ListedOffsets) (offsets, error) {
+	out := offsets{}
+	var failed error
+	listed.Each(func(o kadm.ListedOffset) {
+		switch {
+		case errors.Is(o.Err, kerr.UnknownTopicOrPartition):
+		case o.Err != nil:
+			failed = fmt.Errorf("list offsets of %s/%d: %w", o.Topic, o.Partition, o.Err)
+		default:
+			out[partition{o.Topic, o.Partition}] = o.Offset
+		}
+	})
+	return out, failed
+}
+
+// poll returns the next records, or none when the time is up.
+func (c *consumer) poll(ctx context.Context, until time.Time) ([]*kgo.Record, error) {
+	pctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	fetches := c.kafka.PollRecords(pctx, c.cfg.BatchRecords)
+	for _, e := range fetches.Errors() {
+		if errors.Is(e.Err, context.DeadlineExceeded) && ctx.Err() == nil {
+			continue
+		}
+		return nil, fmt.Errorf("fetch %s/%d: %w", e.Topic, e.Partition, e.Err)
+	}
+	return fetches.Records(), nil
+}

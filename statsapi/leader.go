@@ -1,0 +1,153 @@
+package statsapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Pauses between tries to consume, while Kafka or PostgreSQL is away.
+const (
+	firstPause = 100 * time.Millisecond
+	lastPause  = 2 * time.Second
+)
+
+// Run consumes the changes until the context ends, and then returns nil. While another instance consumes, it waits to
+// take over; while Kafka or PostgreSQL is away, it tries again, and nothing is lost.
+func (s *Service) Run(ctx context.Context) error {
+	pause := firstPause
+	for {
+		began := time.Now()
+		err := s.lead(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if time.Since(began) > 10*lastPause {
+			pause = firstPause
+		}
+		s.metrics.restarts.Inc()
+		s.log.Warn("consuming stopped and begins again", "error", err, "pause", pause)
+		if !sleep(ctx, pause) {
+			return nil
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// lead waits until this instance may consume, and consumes until an error. The lock belongs to the connection that
+// also writes, so an instance whose lock is gone cannot write any more.
+func (s *Service) lead(ctx context.Context) error {
+	conn, err := connect(ctx, s.cfg, schemaLive)
+	if err != nil {
+		return err
+	}
+	defer disconnect(conn)
+	for {
+		leads, err := tryLock(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if leads {
+			break
+		}
+		if !sleep(ctx, s.cfg.LockInterval) {
+			return ctx.Err()
+		}
+	}
+	c, err := newConsumer(s, conn)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	s.metrics.consuming.Set(1)
+	defer s.metrics.consuming.Set(0)
+	defer s.metrics.lag.Reset()
+	s.log.Info("this instance consumes")
+	return c.consume(ctx)
+}
+
+// tryLock takes the lock of consuming if it is free. A connection that waited for it instead would hold back the
+// database's vacuum.
+func tryLock(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var ok bool
+	err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockConsume)).Scan(&ok)
+	if err != nil {
+		return false, fmt.Errorf("lock consuming: %w", err)
+	}
+	return ok, nil
+}
+
+// consume applies changes as they arrive, until an error or the end of the context.
+func (c *consumer) consume(ctx context.Context) error {
+	if err := c.load(ctx); err != nil {
+		return err
+	}
+	for {
+		if err := c.look(ctx); err != nil {
+			return err
+		}
+		next := time.Now().Add(c.cfg.DiscoverInterval)
+		for time.Now().Before(next) {
+			records, err := c.poll(ctx, next)
+			if err != nil {
+				return err
+			}
+			if err := c.apply(ctx, records); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// load reads from the database where to go on.
+func (c *consumer) load(ctx context.Context) error {
+	stored, err := readOffsets(ctx, c.conn, schemaLive)
+	if err != nil {
+		return err
+	}
+	c.stored = stored
+	// The promise that was seen last may have been waiting when consuming stopped.
+	var completeTo int64
+	err = c.conn.QueryRow(ctx, "SELECT complete_to FROM progress WHERE pipeline = $1 AND NOT gone", pipelineLive).
+		Scan(&completeTo)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("read progress: %w", err)
+	}
+	if err == nil {
+		c.promises.saw(completeTo)
+	}
+	return nil
+}
+
+func readOffsets(ctx context.Context, conn *pgx.Conn, schema string) (offsets, error) {
+	rows, err := conn.Query(ctx, "SELECT topic, partition, next_offset FROM "+schema+".cdc_offset")
+	if err != nil {
+		return nil, fmt.Errorf("read offsets: %w", err)
+	}
+	out := offsets{}
+	var p partition
+	var next int64
+	_, err = pgx.ForEachRow(rows, []any{&p.topic, &p.id, &next}, func() error {
+		out[p] = next
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read offsets: %w", err)
+	}
+	return out, nil
+}
+
+// sleep reports false when the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

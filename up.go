@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/sync/errgroup"
+
+	"darkroom/ingest"
+	"darkroom/internal/event"
+	"darkroom/internal/local"
+	"darkroom/internal/service"
+	"darkroom/internal/table"
+	"darkroom/internal/table/embedded"
+	"darkroom/pipelines"
+	"darkroom/runners"
+	"darkroom/statsapi"
+)
+
+// imagePartitions is how many partitions the topic of uploads has, and so how many readers work side by side.
+const imagePartitions = 4
+
+// upCmd runs everything in one process.
+type upCmd struct {
+	Data         string      `help:"Folder of all data." default:"./.darkroom" type:"path" placeholder:"DIR"`
+	IngestListen string      `help:"Address of the upload service; port 0 picks a free one." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	StatsListen  string      `help:"Address of the statistics service; port 0 picks a free one." default:"127.0.0.1:8081" placeholder:"ADDR"`
+	Demo         optionalDir `help:"Upload every image of a folder, then print what is known of them; without a value the folder testdata/photos." placeholder:"DIR"`
+	MaxBytes     int64       `help:"Largest image, in bytes." default:"67108864"`
+	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
+	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
+}
+
+// Run runs until ctx ends or a part fails.
+func (c *upCmd) Run(ctx context.Context, log *slog.Logger, io stdio) (err error) {
+	demo, err := filepath.Abs(string(c.Demo)) // before the S3 gateway changes the working directory
+	if err != nil {
+		return fmt.Errorf("find folder %s: %w", c.Demo, err)
+	}
+	s, err := c.start(ctx, log, io)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	group, ctx := errgroup.WithContext(ctx)
+	running := make(chan struct{})
+	s.run(ctx, group, log, sync.OnceFunc(func() { close(running) }))
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-running:
+		}
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintln(io.out, s.readyLine())
+		if c.Demo == "" {
+			return nil
+		}
+		return runDemo(ctx, io, demo, "http://"+s.ingestAddr.Addr().String(), "http://"+s.statsAddr.Addr().String())
+	})
+	return group.Wait()
+}
+
+// stack is everything that up runs.
+type stack struct {
+	ingestAddr, statsAddr, tableAddr net.Listener
+
+	kafka    *local.Kafka
+	s3       *local.S3
+	postgres *local.Postgres
+	tables   *embedded.Store
+	prism    *runners.Prism
+	ingest   *ingest.Service
+	stats    *statsapi.Service
+	live     *pipelines.Live
+	maxHeap  uint64
+
+	closers []func() error // in the order in which the parts were started
+}
+
+// start starts the parts, those that need no other side by side.
+func (c *upCmd) start(ctx context.Context, log *slog.Logger, io stdio) (_ *stack, err error) {
+	s := &stack{maxHeap: c.MaxHeap}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return nil, fmt.Errorf("--data: make folder %s: %s", c.Data, reason(err))
+	}
+	lock, err := local.Lock(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	s.closers = append(s.closers, lock.Close)
+	if err := s.listen(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := s.startParts(ctx, c.Data, log, io); err != nil {
+		return nil, err
+	}
+	return s, s.startServices(ctx, c, log)
+}
+
+func (s *stack) listen(ctx context.Context, c *upCmd) (err error) {
+	for _, l := range []struct {
+		to         *net.Listener
+		flag, addr string
+	}{
+		{&s.ingestAddr, "--ingest-listen", c.IngestListen},
+		{&s.statsAddr, "--stats-listen", c.StatsListen},
+		{&s.tableAddr, "table store", "127.0.0.1:0"},
+	} {
+		if *l.to, err = listen(ctx, l.flag, l.addr); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, closeListener(*l.to))
+	}
+	return nil
+}
+
+// closeListener closes a listener that its server may have closed before.
+func closeListener(l net.Listener) func() error {
+	return func() error {
+		if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	}
+}
+
+// startParts starts what stands in for the parts of a cluster.
+func (s *stack) startParts(ctx context.Context, data string, log *slog.Logger, io stdio) error {
+	var mu sync.Mutex
+	started := func(closer func() error) {
+		mu.Lock()
+		defer mu.Unlock()
+		s.closers = append(s.closers, closer)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		topics := map[string]int32{event.TopicImages: imagePartitions, event.TopicRejected: 1}
+		for _, t := range table.ChangeTopics() {
+			topics[t] = 1
+		}
+		s.kafka, err = local.StartKafka(local.KafkaOptions{Dir: filepath.Join(data, "kafka"), Topics: topics})
+		if err != nil {
+			return err
+		}
+		started(s.kafka.Close)
+		s.tables, err = embedded.Open(ctx, filepath.Join(data, "table"), embedded.Options{Brokers: []string{s.kafka.Addr()}})
+		if err != nil {
+			return err
+		}
+		started(s.tables.Close)
+		return nil
+	})
+	group.Go(func() (err error) {
+		s.s3, err = local.StartS3(gctx, local.S3Options{Dir: filepath.Join(data, "s3")})
+		if err != nil {
+			return err
+		}
+		started(s.s3.Close)
+		return nil
+	})
+	group.Go(func() (err error) {
+		s.postgres, err = local.StartPostgres(gctx, local.PostgresOptions{Dir: filepath.Join(data, "postgres"), Log: log})
+		if err != nil {
+			return err
+		}
+		started(s.postgres.Close)
+		return nil
+	})
+	group.Go(func() (err error) {
+		s.prism, err = runners.StartPrism(ctx)
+		return err
+	})
+	return group.Wait()
+}
+
+// startServices connects Darkroom's own parts to those of startParts.
+func (s *stack) startServices(ctx context.Context, c *upCmd, log *slog.Logger) (err error) {
+	brokers := []string{s.kafka.Addr()}
+	bucket := s.s3.Config("darkroom")
+	if s.stats, err = statsapi.New(ctx, statsFlags{Kafka: brokers, Postgres: s.postgres.DSN()}.config(), log,
+		service.NewRegistry()); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.stats.Close)
+	s.ingest, err = newIngest(ctx, &ingestCmd{
+		Kafka: brokers, S3: bucket, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
+	}, s.tables, log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.ingest.Close)
+	s.live = &pipelines.Live{}
+	if err := kong.ApplyDefaults(s.live); err != nil {
+		return fmt.Errorf("set defaults of %s: %w", pipelines.LiveName, err)
+	}
+	s.live.Kafka, s.live.S3, s.live.Table, s.live.MaxPixels = brokers, bucket, s.tableDSN(), c.MaxPixels
+	return s.live.Validate()
+}
+
+func (s *stack) tableDSN() string { return "tcp://" + s.tableAddr.Addr().String() }
+
+// run runs everything until ctx ends. It calls started when the pipeline runs.
+func (s *stack) run(ctx context.Context, group *errgroup.Group, log *slog.Logger, started func()) {
+	group.Go(func() error { return embedded.Serve(ctx, s.tableAddr, s.tables) })
+	group.Go(func() error { return serve(ctx, s.ingestAddr, s.ingest) })
+	group.Go(func() error { return serve(ctx, s.statsAddr, s.stats) })
+	group.Go(func() error { return stream(ctx, s.prism, pipelines.LiveName, s.live, s.maxHeap, log, started) })
+}
+
+// ready waits until both services say that all they need is there.
+func (s *stack) ready(ctx context.Context) error {
+	for _, l := range []net.Listener{s.ingestAddr, s.statsAddr} {
+		if err := waitReady(ctx, "http://"+l.Addr().String()+"/readyz"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stack) readyLine() string {
+	return fmt.Sprintf("ready ingest=http://%s stats=http://%s kafka=%s s3=%s postgres=%s table=%s",
+		s.ingestAddr.Addr(), s.statsAddr.Addr(), s.kafka.Addr(), s.s3.Config("").Endpoint, s.postgres.DSN(), s.tableDSN())
+}
+
+// close stops the parts in the reverse order of their start.
+func (s *stack) close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	return errors.Join(errs...)
+}
