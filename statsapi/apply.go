@@ -206,21 +206,28 @@ func finish(ctx context.Context, tx pgx.Tx, b batch, completeTo int64, kept bool
 	return nil
 }
 
-// count tells the metrics and the log what became of the records.
+// count tells the metrics and the log what became of the records. A flood of bad ones makes one line a batch.
 func (c *consumer) count(b batch, changed changes) {
 	read, rejected := changes{}, changes{}
-	for _, e := range b.entries {
+	var first *entry
+	for i, e := range b.entries {
 		read[e.record.Topic]++
-		if e.err != nil {
-			rejected[e.record.Topic]++
-			c.log.Error("record rejected; cdc_rejected holds it", "topic", e.record.Topic,
-				"partition", e.record.Partition, "offset", e.record.Offset, "error", e.err)
+		if e.err == nil {
+			continue
+		}
+		rejected[e.record.Topic]++
+		if first == nil {
+			first = &b.entries[i]
 		}
 	}
 	for topic, n := range read {
 		c.metrics.records.WithLabelValues(topic, outcomeApplied).Add(float64(changed[topic]))
 		c.metrics.records.WithLabelValues(topic, outcomeRejected).Add(float64(rejected[topic]))
-		c.metrics.records.WithLabelValues(topic, outcomeIgnored).Add(float64(read[topic] - changed[topic] - rejected[topic]))
+		c.metrics.records.WithLabelValues(topic, outcomeIgnored).Add(float64(n - changed[topic] - rejected[topic]))
+	}
+	if first != nil {
+		c.log.Error("records rejected; cdc_rejected holds them", "counts", rejected, "first_topic", first.record.Topic,
+			"first_partition", first.record.Partition, "first_offset", first.record.Offset, "first_error", first.err)
 	}
 }
 

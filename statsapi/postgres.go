@@ -139,7 +139,8 @@ func migrate(ctx context.Context, cfg Config, schema string) error {
 func isAway(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return !errors.Is(err, pgx.ErrNoRows)
+		var scan pgx.ScanArgError
+		return !errors.As(err, &scan) // what is left are errors of the connection
 	}
 	switch pg.Code[:2] {
 	case "08", "53", "57", "58": // connection, resources, operator intervention, system

@@ -42,8 +42,8 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, reg *prometheus.Regi
 	s := &Service{cfg: cfg, log: log, metrics: newMetrics(reg), pool: pool}
 	engine := service.NewEngine("statsapi", log, reg, service.Check{Name: "postgres", Ping: s.ping})
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", contract) })
-	RegisterHandlersWithOptions(engine.Group("", checkQuery), &api{store: &store{pool: pool}, log: log},
-		GinServerOptions{ErrorHandler: badParameter})
+	answers := &api{store: &store{pool: pool, timeout: cfg.QueryTimeout + connectTimeout}, log: log}
+	RegisterHandlersWithOptions(engine.Group("", checkQuery), answers, GinServerOptions{ErrorHandler: badParameter})
 	s.handler = engine
 	return s, nil
 }

@@ -1,17 +1,25 @@
 package blob
 
 import (
+	"context"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
 const (
 	maxAttempts = 3
 	maxBackoff  = time.Second
 	dialTimeout = 2 * time.Second
-	// headerTimeout bounds the wait for an answer once the request is sent. A copy of a great object is done by then.
-	headerTimeout = 60 * time.Second
+	// headerTimeout bounds the wait for an answer once a request is sent: a copy of a great object is done by then.
+	headerTimeout = time.Minute
 	bufferSize    = 256 << 10
 )
 
@@ -32,3 +40,32 @@ func newTransport() *http.Transport {
 		DisableCompression:    true, // objects are stored and read as they are
 	}
 }
+
+// newRetryer retries what may succeed the next time, at most twice.
+func newRetryer() aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts, o.MaxBackoff = maxAttempts, maxBackoff
+	})
+}
+
+// once keeps a call from being repeated: a stream cannot be read twice.
+func once(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
+
+// unapplied retries a put with a condition only when S3 cannot have applied it. To repeat one whose answer was lost
+// would find its own object and report that the condition failed.
+func unapplied(o *s3.Options) {
+	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
+		r.MaxAttempts, r.MaxBackoff = maxAttempts, maxBackoff
+		r.Retryables = []retry.IsErrorRetryable{
+			retry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "SlowDown": {}}},
+			retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+				var op *net.OpError
+				return aws.BoolTernary(errors.As(err, &op) && op.Op == "dial")
+			}),
+		}
+	})
+}
+
+var _ = sync.Pool{}
+var _ = io.EOF
+var _ = context.Background

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -173,6 +174,8 @@ func TestRefusals(t *testing.T) {
 		{"tiff without pixels", "malformed", append(tiffHeader(le),
 			directory(le, 8, 0, tag{256, uint32(3)}, tag{257, uint32(3)})...)},
 		{"tiff with pixels outside", "truncated", append(tiffHeader(le), directory(le, 8, 0, page(0, 90, 90, 8)...)...)},
+		{"tiff whose area has 64 bits", "too-many-pixels", append(tiffHeader(le),
+			directory(le, 8, 0, page(0, 1<<32-1, 1<<32-1, 8)...)...)},
 		{"tiff of width 0", "bad-dimensions", append(tiffHeader(le), directory(le, 8, 0, page(0, 0, 1, 8)...)...)},
 	}
 	for _, c := range cases {
@@ -210,6 +213,12 @@ func TestLimits(t *testing.T) {
 		if code := pixels.CodeOf(err); code != c.code {
 			t.Errorf("%s within %+v: code %q, want %q", c.sample, c.lim, code, c.code)
 		}
+	}
+	// Without a limit on pixels, the length of a row and of all rows still has one.
+	huge := bmpHeader(1<<31-1, 1<<31-1, 32, 0, 0)
+	_, err := pixels.Probe(bytes.NewReader(huge), pixels.Limits{MaxPixels: math.MaxInt64})
+	if pixels.CodeOf(err) != pixels.CodeMalformed {
+		t.Errorf("a BMP of 2⁶⁷ bytes: %v", err)
 	}
 	// A longer block of EXIF than allowed is passed over.
 	for _, name := range []string{"jpeg exif", "png exif", "webp exif"} {
