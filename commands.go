@@ -106,8 +106,9 @@ func (c *statsServeCmd) Run(ctx context.Context, log *slog.Logger, io stdio) err
 	if err != nil {
 		return err
 	}
+	defer svc.Close()
 	fmt.Fprintf(io.out, "ready stats=http://%s\n", listener.Addr())
-	return errors.Join(serve(ctx, listener, svc), svc.Close())
+	return serve(ctx, listener, svc)
 }
 
 type statsRebuildCmd struct{ statsFlags }

@@ -197,7 +197,7 @@ func (s *stack) startServices(ctx context.Context, c *upCmd, log *slog.Logger) (
 		service.NewRegistry()); err != nil {
 		return err
 	}
-	s.closers = append(s.closers, s.stats.Close)
+	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
 	s.ingest, err = newIngest(ctx, &ingestCmd{
 		Kafka: brokers, S3: bucket, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
 	}, s.tables, log)
@@ -205,12 +205,11 @@ func (s *stack) startServices(ctx context.Context, c *upCmd, log *slog.Logger) (
 		return err
 	}
 	s.closers = append(s.closers, s.ingest.Close)
-	s.live = &pipelines.Live{}
-	if err := kong.ApplyDefaults(s.live); err != nil {
-		return fmt.Errorf("set defaults of %s: %w", pipelines.LiveName, err)
+	s.live = &pipelines.Live{Kafka: brokers, S3: bucket, Table: s.tableDSN(), MaxPixels: c.MaxPixels}
+	if err := kong.ApplyDefaults(s.live); err != nil { // it validates as well
+		return fmt.Errorf("configure pipeline: %w", err)
 	}
-	s.live.Kafka, s.live.S3, s.live.Table, s.live.MaxPixels = brokers, bucket, s.tableDSN(), c.MaxPixels
-	return s.live.Validate()
+	return nil
 }
 
 func (s *stack) tableDSN() string { return "tcp://" + s.tableAddr.Addr().String() }

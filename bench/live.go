@@ -181,15 +181,10 @@ func (b *liveBench) withStore(ctx context.Context, dir string, f func(*embedded.
 // live runs the pipeline over what the topic holds, in its bounded form, which has an end to measure, and checks that
 // every image was written.
 func (b *liveBench) live(ctx context.Context, p *parts, store *embedded.Store, dsn string) error {
-	l := &pipelines.Live{}
+	l := &pipelines.Live{Kafka: p.brokers, S3: p.bucket, Table: dsn, Bounded: true}
 	if err := kong.ApplyDefaults(l); err != nil {
 		return err
 	}
-	l.Kafka, l.S3, l.Table = p.brokers, p.bucket, dsn
-	if err := l.Validate(); err != nil {
-		return err
-	}
-	l.Bounded = true
 	pipeline, s := beam.NewPipelineWithRoot()
 	l.Build(s)
 	job, err := p.prism.Submit(ctx, pipelines.LiveName, pipeline)

@@ -106,11 +106,11 @@ func record(t *testing.T, e event.Event) kafkaio.Record {
 // newLive returns the pipeline with its defaults, against this package's bucket and the given table store.
 func newLive(t *testing.T, dsn string) *pipelines.Live {
 	t.Helper()
-	l := &pipelines.Live{}
+	l := &pipelines.Live{S3: bucket, Table: dsn, Reanalyse: dsn == ""}
 	if err := kong.ApplyDefaults(l); err != nil {
 		t.Fatal(err)
 	}
-	l.S3, l.Table, l.Reanalyse = bucket, dsn, dsn == ""
+	l.Table = dsn
 	return l
 }
 

@@ -132,8 +132,16 @@ func ended(state jobpb.JobState_Enum, message string) error {
 	case jobpb.JobState_CANCELLED:
 		return ErrCancelled
 	}
-	first, _, _ := strings.Cut(message, "\n") // what follows is a stack trace of the runner
-	return fmt.Errorf("job %s: %s", strings.ToLower(state.String()), first)
+	return fmt.Errorf("job %s: %s", strings.ToLower(state.String()), cause(message))
+}
+
+// cause is the line of a runner's message that says something to a person: the last, where the SDK puts what the DoFn
+// returned, behind many lines of where that was. Of a panic's stack trace there is none, but a first line.
+func cause(message string) string {
+	message, _, _ = strings.Cut(message, "\nStacktrace")
+	message, _, _ = strings.Cut(message, "\ngoroutine ")
+	message = strings.TrimSpace(message)
+	return strings.TrimSpace(message[strings.LastIndex(message, "\n")+1:])
 }
 
 // Cancel ends the job at once and waits until it has ended.

@@ -249,7 +249,7 @@ type Summary struct {
 	// Pixels Their pixels, width × height.
 	Pixels int64 `json:"pixels"`
 
-	// Rejected Uploads that turned out not to be an image that we can read.
+	// Rejected Uploads that are no image that we can read.
 	Rejected int64 `json:"rejected"`
 }
 
@@ -297,8 +297,8 @@ type ListImagesParams struct {
 	// MinWidth Only images at least this wide, in pixels.
 	MinWidth *int64 `form:"min_width,omitempty" json:"min_width,omitempty"`
 
-	// Duplicate `true`: only images whose tenant has another image of the same bytes. `false`: only the others; so are rejected
-	// images, since they are not compared.
+	// Duplicate `true`: only images whose tenant has another image of the same bytes. `false`: only the others; rejected
+	// images are among them, since they are not compared.
 	Duplicate *bool `form:"duplicate,omitempty" json:"duplicate,omitempty"`
 
 	// Limit How many to return at most.

@@ -22,10 +22,12 @@ const (
 	rejectSQL = `INSERT INTO cdc_rejected (topic, partition, record_offset, error, key, value)
 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`
 
-	offsetSQL = `INSERT INTO cdc_offset (topic, partition, next_offset) SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
+	offsetSQL = `INSERT INTO cdc_offset (topic, partition, next_offset)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
 ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset`
 
-	asOfSQL = `UPDATE freshness SET as_of = greatest(as_of, $1)`
+	// greatest passes over what is null.
+	freshnessSQL = `UPDATE freshness SET as_of = greatest(as_of, $1), promised = greatest(promised, $2)`
 )
 
 // entry is one record and what it says.
@@ -38,37 +40,41 @@ type entry struct {
 
 // batch is what one transaction applies.
 type batch struct {
-	entries []entry
-	next    offsets // of the partitions that the records are of
+	entries  []entry
+	next     offsets // of the partitions that the records are of
+	asOf     *int64  // what becomes true with it, if anything does
+	promised *int64  // the greatest promise among its records, if there is one
 }
 
-// apply brings records into the copy, with the offsets after them and the as_of that they make true, in one transaction.
+// apply brings records into the copy, with the offsets after them and the as_of that they make true, in one
+// transaction.
 func (c *consumer) apply(ctx context.Context, records []*kgo.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	b := decode(records)
-	if err := c.notePromises(ctx, b); err != nil {
+	if err := c.notePromises(ctx, &b); err != nil {
 		return err
 	}
 	after := maps.Clone(c.next)
 	maps.Copy(after, b.next)
-	completeTo, kept := c.promises.settle(after)
-	if len(records) == 0 && !kept {
+	if completeTo, kept := c.promises.settle(after); kept {
+		b.asOf = &completeTo
+	}
+	if len(records) == 0 && b.asOf == nil {
 		return nil
 	}
 	began := time.Now()
-	finish := func(tx pgx.Tx) error { return finish(ctx, tx, b, completeTo, kept) }
-	changed, err := c.together(ctx, b, finish)
+	changed, err := c.together(ctx, b)
 	if isData(err) {
-		changed, err = c.singly(ctx, b, finish)
+		changed, err = c.singly(ctx, b)
 	}
 	if err != nil {
 		return fmt.Errorf("apply %d records: %w", len(records), err)
 	}
-	c.next = after
+	c.next, c.applied = after, true
 	c.metrics.apply.Observe(time.Since(began).Seconds())
-	if kept {
-		c.metrics.asOf.Set(float64(completeTo) / 1e6)
+	if b.asOf != nil {
+		c.metrics.asOf.Set(float64(*b.asOf) / 1e6)
 	}
 	c.count(b, changed)
 	return nil
@@ -91,21 +97,28 @@ func decode(records []*kgo.Record) batch {
 }
 
 // notePromises looks for words of progress among the records, and asks where the topics end if there is one.
-func (c *consumer) notePromises(ctx context.Context, b batch) error {
+func (c *consumer) notePromises(ctx context.Context, b *batch) error {
 	for _, e := range b.entries {
 		if e.err != nil || e.row.gone || e.mirror != progressMirror {
 			continue
 		}
 		if e.mirror.cell(e.row, "pipeline") == pipelineLive {
-			c.promises.saw(e.mirror.cell(e.row, "complete_to").(int64))
+			completeTo := e.mirror.cell(e.row, "complete_to").(int64)
+			c.promises.saw(completeTo)
+			if b.promised == nil || *b.promised < completeTo {
+				b.promised = &completeTo
+			}
 		}
 	}
 	if !c.promises.wantEnds() {
 		return nil
 	}
-	ends, err := c.ends(ctx)
-	if err != nil {
-		return err
+	ends := c.rebuildTo
+	if ends == nil {
+		var err error
+		if ends, err = c.ends(ctx); err != nil {
+			return err
+		}
 	}
 	c.promises.setEnds(ends)
 	return nil
@@ -126,7 +139,7 @@ func (b batch) rowsOf(m *mirror) []row {
 type changes map[string]int64
 
 // together applies all rows of a mirror with one statement.
-func (c *consumer) together(ctx context.Context, b batch, finish func(pgx.Tx) error) (changes, error) {
+func (c *consumer) together(ctx context.Context, b batch) (changes, error) {
 	changed := changes{}
 	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
 		var queue pgx.Batch
@@ -145,14 +158,14 @@ func (c *consumer) together(ctx context.Context, b batch, finish func(pgx.Tx) er
 				return fmt.Errorf("upsert rows: %w", err)
 			}
 		}
-		return finish(tx)
+		return b.finish(ctx, tx)
 	})
 	return changed, err
 }
 
 // singly applies each row by itself and rejects those that the database refuses. It is for the rare batch that holds
 // such a row.
-func (c *consumer) singly(ctx context.Context, b batch, finish func(pgx.Tx) error) (changes, error) {
+func (c *consumer) singly(ctx context.Context, b batch) (changes, error) {
 	changed := changes{}
 	err := pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
 		for i := range b.entries {
@@ -174,13 +187,13 @@ func (c *consumer) singly(ctx context.Context, b batch, finish func(pgx.Tx) erro
 				return fmt.Errorf("upsert row: %w", err)
 			}
 		}
-		return finish(tx)
+		return b.finish(ctx, tx)
 	})
 	return changed, err
 }
 
 // finish writes what goes with the rows.
-func finish(ctx context.Context, tx pgx.Tx, b batch, completeTo int64, kept bool) error {
+func (b batch) finish(ctx context.Context, tx pgx.Tx) error {
 	var queue pgx.Batch
 	for _, e := range b.entries {
 		if e.err != nil {
@@ -197,8 +210,8 @@ func finish(ctx context.Context, tx pgx.Tx, b batch, completeTo int64, kept bool
 		}
 		queue.Queue(offsetSQL, names, ids, nexts)
 	}
-	if kept {
-		queue.Queue(asOfSQL, completeTo)
+	if b.asOf != nil || b.promised != nil {
+		queue.Queue(freshnessSQL, b.asOf, b.promised)
 	}
 	if err := tx.SendBatch(ctx, &queue).Close(); err != nil {
 		return fmt.Errorf("write offsets: %w", err)

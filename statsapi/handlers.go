@@ -75,7 +75,8 @@ func newSeriesQuery(c *gin.Context, p GetSeriesParams, now time.Time) (q seriesQ
 	q.from, q.to = floor(from, q.step), ceil(to, q.step)
 	if steps := q.steps(); steps > maxPoints {
 		service.Abort(c, kindTooManyPoints,
-			"parameters from, to and step: %d steps are more than %d points; give a shorter time or a longer step", steps, maxPoints)
+			"parameters from, to and step: %d steps are more than %d points; give a shorter time or a longer step",
+			steps, maxPoints)
 		return q, false
 	}
 	return q, true
@@ -180,8 +181,8 @@ func (a *api) fail(c *gin.Context, err error) {
 		service.Abort(c, kindImageDeleted, "the image %q was deleted", clip(c.Param("id")))
 	case errors.Is(err, errTooManyPoints):
 		service.Abort(c, kindTooManyPoints,
-			"parameters from, to, step and by: more than %d points in all series; give a shorter time, a longer step or a tenant",
-			maxPoints)
+			"parameters from, to, step and by: more than %d points in all series;"+
+				" give a shorter time, a longer step or a tenant", maxPoints)
 	case c.Request.Context().Err() != nil && errors.Is(c.Request.Context().Err(), context.Canceled):
 		c.Abort() // the client has gone
 	case isSlow(err):

@@ -2,7 +2,6 @@ package statsapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -20,12 +19,11 @@ const (
 func (s *Service) Run(ctx context.Context) error {
 	pause := firstPause
 	for {
-		began := time.Now()
-		err := s.lead(ctx)
+		applied, err := s.lead(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // asked to stop: whatever failed, failed for that
 		}
-		if time.Since(began) > 10*lastPause {
+		if applied {
 			pause = firstPause
 		}
 		s.metrics.restarts.Inc()
@@ -37,36 +35,37 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// lead waits until this instance may consume, and consumes until an error. The lock belongs to the connection that
-// also writes, so an instance whose lock is gone cannot write any more.
-func (s *Service) lead(ctx context.Context) error {
+// lead waits until this instance may consume, and consumes until an error; it reports whether any record was applied.
+// The lock belongs to the connection that also writes, so an instance whose lock is gone cannot write any more.
+func (s *Service) lead(ctx context.Context) (applied bool, err error) {
 	conn, err := connect(ctx, s.cfg, schemaLive)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer disconnect(conn)
 	for {
 		leads, err := tryLock(ctx, conn)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if leads {
 			break
 		}
 		if !sleep(ctx, s.cfg.LockInterval) {
-			return ctx.Err()
+			return false, ctx.Err()
 		}
 	}
 	c, err := newConsumer(s, conn)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.close()
 	s.metrics.consuming.Set(1)
 	defer s.metrics.consuming.Set(0)
 	defer s.metrics.lag.Reset()
 	s.log.Info("this instance consumes")
-	return c.consume(ctx)
+	err = c.consume(ctx)
+	return c.applied, err
 }
 
 // tryLock takes the lock of consuming if it is free. A connection that waited for it instead would hold back the
@@ -110,14 +109,12 @@ func (c *consumer) load(ctx context.Context) error {
 	}
 	c.stored = stored
 	// The promise that was seen last may have been waiting when consuming stopped.
-	var completeTo int64
-	err = c.conn.QueryRow(ctx, "SELECT complete_to FROM progress WHERE pipeline = $1 AND NOT gone", pipelineLive).
-		Scan(&completeTo)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("read progress: %w", err)
+	var promised *int64
+	if err := c.conn.QueryRow(ctx, "SELECT promised FROM freshness").Scan(&promised); err != nil {
+		return fmt.Errorf("read freshness: %w", err)
 	}
-	if err == nil {
-		c.promises.saw(completeTo)
+	if promised != nil {
+		c.promises.saw(*promised)
 	}
 	return nil
 }

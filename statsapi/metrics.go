@@ -26,7 +26,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		records: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "darkroom_statsapi_cdc_records_total",
-			Help: "Records consumed, by outcome: applied, ignored (not newer than the copy), rejected (see cdc_rejected).",
+			Help: "Records consumed: applied, ignored (not newer than the copy) or rejected (see cdc_rejected).",
 		}, []string{"topic", "outcome"}),
 		reset: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "darkroom_statsapi_cdc_offset_resets_total",

@@ -28,17 +28,18 @@ func (m *mirror) upsertSQL() string {
 		if i < keys {
 			continue
 		}
-		sets = append(sets, fmt.Sprintf("%s = CASE WHEN %s THEN excluded.%[1]s ELSE greatest(old.%[1]s, excluded.%[1]s) END",
-			col.Name, newer))
+		sets = append(sets, fmt.Sprintf(
+			"%s = CASE WHEN %s THEN excluded.%[1]s ELSE greatest(old.%[1]s, excluded.%[1]s) END", col.Name, newer))
 		greater = append(greater, fmt.Sprintf("excluded.%s > old.%[1]s", col.Name))
 	}
 	key := strings.Join(names[:keys], ", ")
 	names = append(names, versionColumn, "gone")
 	arrays = append(arrays, fmt.Sprintf("$%d::bigint[]", len(arrays)+1), fmt.Sprintf("$%d::boolean[]", len(arrays)+2))
 	sets = append(sets, "version = excluded.version", "gone = excluded.gone")
-	return fmt.Sprintf("INSERT INTO %s AS old (%s) SELECT * FROM unnest(%s)\nON CONFLICT (%s) DO UPDATE SET\n%s\nWHERE %s OR %s AND (%s)",
-		m.table.Name, strings.Join(names, ", "), strings.Join(arrays, ", "), key, strings.Join(sets, ",\n"),
-		newer, same, strings.Join(greater, " OR "))
+	return fmt.Sprintf("INSERT INTO %s AS old (%s) SELECT * FROM unnest(%s)\n"+
+		"ON CONFLICT (%s) DO UPDATE SET\n%s\nWHERE %s OR %s AND (%s)",
+		m.table.Name, strings.Join(names, ", "), strings.Join(arrays, ", "),
+		key, strings.Join(sets, ",\n"), newer, same, strings.Join(greater, " OR "))
 }
 
 func postgresType(t table.Type) string {

@@ -30,7 +30,7 @@ type rule struct {
 var (
 	tenantRule = rule{"give a tenant's name: 1 to 63 lower-case letters, digits and inner hyphens", event.ValidTenant}
 	timeRule   = rule{
-		"give a time of RFC 3339 in the years 1970 to 2199, such as 2026-01-02T15:04:05Z; the + of a zone is written %2B",
+		"give a time of RFC 3339, from 1970 to 2199, such as 2026-01-02T15:04:05Z; the + of a zone is written %2B",
 		isTime,
 	}
 	limitRule = rule{"give a whole number from 1 to " + strconv.Itoa(maxLimit), func(s string) bool {
@@ -38,8 +38,14 @@ var (
 		return ok && n >= 1 && n <= maxLimit
 	}}
 	// What a cursor holds is checked with the filters that it is bound to.
-	cursorRule = rule{"give the next_cursor of the page before, with the same filters", func(s string) bool { return s != "" }}
-	cameraRule = rule{"give a camera's whole name, in UTF-8, of at most " + strconv.Itoa(maxCamera) + " bytes", isCamera}
+	cursorRule = rule{
+		"give the next_cursor of the page before, with the same filters",
+		func(s string) bool { return s != "" },
+	}
+	cameraRule = rule{
+		"give a camera's whole name, in UTF-8, of at most " + strconv.Itoa(maxCamera) + " bytes",
+		isCamera,
+	}
 	formatRule = rule{
 		"give a format's name, such as jpeg: 1 to 32 lower-case letters and digits",
 		regexp.MustCompile(`^[a-z0-9]{1,32}$`).MatchString,
@@ -71,8 +77,8 @@ var rules = map[string]map[string]rule{
 	"/v1/images/:id/duplicates": {"limit": limitRule, "cursor": cursorRule, "tenant": tenantRule},
 }
 
-// checkQuery refuses a request whose query is not right, and says what would be. It runs before the generated code binds
-// the parameters, whose errors would not say that.
+// checkQuery refuses a request whose query is not right, and says what would be. It runs before the generated code
+// binds the parameters, whose errors would not say that.
 func checkQuery(c *gin.Context) {
 	allowed := rules[c.FullPath()]
 	values, err := url.ParseQuery(c.Request.URL.RawQuery) // unlike URL.Query, it does not pass over what it cannot read

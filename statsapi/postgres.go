@@ -115,7 +115,7 @@ func migrate(ctx context.Context, cfg Config, schema string) error {
 		return err
 	}
 	db := stdlib.OpenDB(*conn.Config())
-	defer db.Close()
+	defer func() { _ = db.Close() }() // its connections end either way
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, migrateTries))
 	if err != nil {
 		return fmt.Errorf("make migration lock: %w", err)

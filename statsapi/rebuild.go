@@ -17,6 +17,8 @@ var ErrConsuming = errors.New("an instance of the statistics service is consumin
 // would have less. Bring the topics back, or accept the loss with Config.RebuildIncomplete.
 var ErrIncomplete = errors.New("the topics no longer hold everything that the copy was made of")
 
+const takeStatisticsSQL = "VACUUM (ANALYZE) image, hash_band, bucket, image_stats" //nolint:misspell // SQL
+
 // pollPause is how long a rebuild waits for records before it looks whether it should go on.
 const pollPause = time.Second
 
@@ -78,14 +80,9 @@ func (s *Service) fill(ctx context.Context, conn *pgx.Conn, progress func(done, 
 	if err := c.readTo(ctx, ends, progress); err != nil {
 		return err
 	}
-	// Every word of progress in the topics was published before the ends were taken, so all of them are kept now.
-	_, err = conn.Exec(ctx, `UPDATE freshness SET as_of =
-(SELECT complete_to FROM progress WHERE pipeline = $1 AND NOT gone)`, pipelineLive)
-	if err != nil {
-		return fmt.Errorf("set as_of: %w", err)
-	}
-	if _, err := conn.Exec(ctx, "ANALYZE image, hash_band, bucket, image_stats"); err != nil {
-		return fmt.Errorf("analyze: %w", err)
+	// The planner knows nothing of the new tables until their statistics are taken.
+	if _, err := conn.Exec(ctx, takeStatisticsSQL); err != nil {
+		return fmt.Errorf("take statistics: %w", err)
 	}
 	return nil
 }
@@ -119,6 +116,7 @@ func (s *Service) checkComplete(ctx context.Context, c *consumer, ends offsets) 
 
 // readTo applies all records before the ends, and none after.
 func (c *consumer) readTo(ctx context.Context, ends offsets, progress func(done, total int64)) error {
+	c.rebuildTo = ends
 	var fresh []partition
 	for p := range ends {
 		fresh = append(fresh, p)
@@ -151,7 +149,7 @@ func (c *consumer) readTo(ctx context.Context, ends offsets, progress func(done,
 			}
 		}
 	}
-	return nil
+	return c.apply(ctx, nil) // keeps the promises, if the last records did not
 }
 
 func before(records []*kgo.Record, ends offsets) []*kgo.Record {
@@ -191,7 +189,8 @@ func dropSchema(ctx context.Context, conn *pgx.Conn, schema string) error {
 	return nil
 }
 
-// clear drops a schema that is no longer needed, also after the context has ended. If it fails, the next rebuild does it.
+// clear drops a schema that is no longer needed, also after the context has ended. If it fails, the next rebuild does
+// it.
 func (s *Service) clear(conn *pgx.Conn, schema string) {
 	ctx, cancel := context.WithTimeout(context.Background(), applyTimeout)
 	defer cancel()

@@ -19,8 +19,8 @@ var (
 // The states of images that are shown, as the indexes of the table name them.
 const shown = "state IN ('" + table.StateAnalysed + "', '" + table.StateRejected + "')"
 
-const imageColumns = "image_id, tenant, state, code, detail, sha256, bytes, media_type, filename, format, width, height," +
-	" frames, orientation, camera, taken_at, uploaded_at, duplicate"
+const imageColumns = "image_id, tenant, state, code, detail, sha256, bytes, media_type, filename, format, width," +
+	" height, frames, orientation, camera, taken_at, uploaded_at, duplicate"
 
 func scanImage(row pgx.CollectableRow) (Image, error) {
 	var i table.Image

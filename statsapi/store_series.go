@@ -80,12 +80,12 @@ func (q seriesQuery) sql() (sql string, args []any) {
 		w.add("tenant = $%d", *q.tenant)
 	}
 	metric := map[Metric]string{MetricImages: "images", MetricBytes: "bytes", MetricPixels: "pixels"}[q.metric]
-	args = append(w.args, q.from.UnixMicro(), q.step.Microseconds(), maxPoints+1)
 	n := len(w.args)
+	w.args = append(w.args, q.from.UnixMicro(), q.step.Microseconds(), maxPoints+1)
 	sql = fmt.Sprintf("SELECT %s AS key, ((window_start - $%d) / $%d)::integer AS step, %s AS value FROM image_stats"+
 		" WHERE %s GROUP BY 1, 2 ORDER BY 1, 2 LIMIT $%d",
 		q.key(), n+1, n+2, toBigint("sum("+metric+")"), w.sql(), n+3)
-	return sql, args
+	return sql, w.args
 }
 
 // fill gives every series every step. Without a dimension there is one series, also of nothing.

@@ -33,7 +33,9 @@ type RangeError struct {
 }
 
 // Error implements error.
-func (e *RangeError) Error() string { return fmt.Sprintf("%v: the object has %d bytes", ErrRange, e.Total) }
+func (e *RangeError) Error() string {
+	return fmt.Sprintf("%v: the object has %d bytes", ErrRange, e.Total)
+}
 
 // Is reports whether target is ErrRange.
 func (e *RangeError) Is(target error) bool { return target == ErrRange }
@@ -61,13 +63,11 @@ func fail(action string, err error) error {
 	return &callError{action: action, err: err, unavailable: isAway(err)}
 }
 
-// isAway tells an error of the way to S3, or of its load, from an answer.
+// isAway tells an error of the way to S3, or of its load, from an answer. That the caller cancelled is neither: the SDK
+// has another error for it.
 func isAway(err error) bool {
-	if errors.Is(err, context.Canceled) {
-		return false
-	}
 	var answer *smithyhttp.ResponseError
-	if errors.As(err, &answer) && answer.Response != nil {
+	if errors.As(err, &answer) && answer.HTTPStatusCode() != 0 { // it is 0 when none came
 		status := answer.HTTPStatusCode()
 		return status >= 500 || status == http.StatusTooManyRequests || code(err) == "RequestTimeout"
 	}

@@ -1,12 +1,9 @@
 package blob
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,8 +12,9 @@ import (
 )
 
 const (
+	// Two repetitions after short waits get over a lost connection. A longer outage is for the caller to bridge.
 	maxAttempts = 3
-	maxBackoff  = time.Second
+	maxBackoff  = 300 * time.Millisecond
 	dialTimeout = 2 * time.Second
 	// headerTimeout bounds the wait for an answer once a request is sent: a copy of a great object is done by then.
 	headerTimeout = time.Minute
@@ -65,7 +63,3 @@ func unapplied(o *s3.Options) {
 		}
 	})
 }
-
-var _ = sync.Pool{}
-var _ = io.EOF
-var _ = context.Background

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"darkroom/internal/blob"
 	"darkroom/internal/local"
 )
 
@@ -45,8 +46,16 @@ func (p parts) stop() error {
 	return errors.Join(p.s3.Close(), p.postgres.Close(), p.kafka.Close())
 }
 
-// write stores one number in Kafka and PostgreSQL, durably.
+// write stores one number in Kafka, S3 and PostgreSQL, durably.
 func (p parts) write(ctx context.Context, n int) error {
+	objects, err := open(ctx, p.s3)
+	if err != nil {
+		return err
+	}
+	defer objects.Close()
+	if _, err := objects.Put(ctx, fmt.Sprintf("numbers/%d", n), fmt.Append(nil, n), blob.PutOptions{IfAbsent: true}); err != nil {
+		return err
+	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.Addr()), kgo.DefaultProduceTopic(topic))
 	if err != nil {
 		return err
@@ -67,9 +76,33 @@ func (p parts) write(ctx context.Context, n int) error {
 	return err
 }
 
-// counts returns how many numbers Kafka and PostgreSQL have.
-func (p parts) counts(t *testing.T) (kafka, postgres int64) {
+// open opens a bucket of the gateway, and makes it the first time.
+func open(ctx context.Context, s *local.S3) (*blob.Store, error) {
+	objects, err := blob.Open(ctx, s.Config("numbers"))
+	if err != nil {
+		return nil, err
+	}
+	return objects, objects.EnsureBucket(ctx)
+}
+
+// counts returns how many numbers Kafka, S3 and PostgreSQL have.
+func (p parts) counts(t *testing.T) (kafka, s3, postgres int64) {
 	t.Helper()
+	objects, err := open(t.Context(), p.s3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer objects.Close()
+	for info, err := range objects.List(t.Context(), "numbers/") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _, err := objects.Get(t.Context(), info.Key)
+		if err != nil || "numbers/"+string(data) != info.Key {
+			t.Errorf("%s holds %q, %v", info.Key, data, err)
+		}
+		s3++
+	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.Addr()))
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +121,13 @@ func (p parts) counts(t *testing.T) (kafka, postgres int64) {
 	if err := conn.QueryRow(t.Context(), "select count(*) from numbers").Scan(&postgres); err != nil {
 		t.Fatal(err)
 	}
-	return kafka, postgres
+	return kafka, s3, postgres
 }
 
-const childDir = "DARKROOM_TEST_LOCAL_DIR"
+const (
+	childDir  = "DARKROOM_TEST_LOCAL_DIR"
+	childFrom = "DARKROOM_TEST_LOCAL_FROM"
+)
 
 // TestMain is also the child that is killed: it writes numbers and says so until its end.
 func TestMain(m *testing.M) {
@@ -99,8 +135,12 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		os.Exit(m.Run())
 	}
+	n, err := strconv.Atoi(os.Getenv(childFrom))
+	if err != nil {
+		panic(err)
+	}
 	p, err := start(context.Background(), dir)
-	for n := 0; err == nil; n++ {
+	for ; err == nil; n++ {
 		if err = p.write(context.Background(), n); err == nil {
 			fmt.Println("ACK", n)
 		}
@@ -110,9 +150,30 @@ func TestMain(m *testing.M) {
 }
 
 func TestNothingAcknowledgedIsLostOverAKill(t *testing.T) {
-	dir := t.TempDir()
+	dir, acked := t.TempDir(), int64(0)
+	for range 2 {
+		acked += writeUntilKilled(t, dir, int(acked)+100)
+	}
+	p, err := start(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kafka, s3, postgres := p.counts(t); kafka < acked || s3 < acked || postgres < acked {
+		t.Errorf("acknowledged %d, kafka has %d, s3 %d, postgres %d", acked, kafka, s3, postgres)
+	}
+	if err := p.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.stop(); err != nil {
+		t.Errorf("a second stop: %v", err)
+	}
+}
+
+// writeUntilKilled lets a child write numbers, kills it after some, and returns how many it has acknowledged.
+func writeUntilKilled(t *testing.T, dir string, from int) (acked int64) {
+	t.Helper()
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childDir+"="+dir)
+	child.Env = append(os.Environ(), childDir+"="+dir, childFrom+"="+strconv.Itoa(from))
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -120,10 +181,9 @@ func TestNothingAcknowledgedIsLostOverAKill(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	acked := int64(0)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
-		if !strings.HasPrefix(lines.Text(), "ACK ") {
-			t.Fatal(lines.Text())
+		if !strings.HasPrefix(lines.Text(), "ACK ") { // nothing else may come on stdout
+			t.Error(lines.Text())
 		}
 		if acked++; acked == 20 {
 			if err := child.Process.Kill(); err != nil {
@@ -132,20 +192,92 @@ func TestNothingAcknowledgedIsLostOverAKill(t *testing.T) {
 		}
 	}
 	_ = child.Wait() // it was killed
+	if acked < 20 {
+		t.Fatalf("the child wrote %d numbers", acked)
+	}
+	return acked
+}
 
+func TestDataIsKeptOnOtherPorts(t *testing.T) {
+	dir := t.TempDir()
+	for n := range int64(2) {
+		p, err := start(t.Context(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.write(t.Context(), int(n)); err != nil {
+			t.Fatal(err)
+		}
+		if kafka, s3, postgres := p.counts(t); kafka != n+1 || s3 != n+1 || postgres != n+1 {
+			t.Errorf("start %d: kafka has %d, s3 %d, postgres %d", n+1, kafka, s3, postgres)
+		}
+		begin := time.Now()
+		if err := p.stop(); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 6*time.Second { // two seconds each
+			t.Errorf("they stopped in %v", took)
+		}
+	}
+}
+
+func TestAFolderServesOneAtATime(t *testing.T) {
+	dir := t.TempDir()
 	p, err := start(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	kafka, postgres := p.counts(t)
-	if kafka < acked || postgres < acked {
-		t.Errorf("acknowledged %d, kafka has %d, postgres %d", acked, kafka, postgres)
+	_, kafka := local.StartKafka(local.KafkaOptions{Dir: filepath.Join(dir, "kafka")})
+	_, s3 := local.StartS3(t.Context(), local.S3Options{Dir: filepath.Join(dir, "s3")})
+	_, postgres := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: filepath.Join(dir, "postgres")})
+	for name, err := range map[string]error{"kafka": kafka, "s3": s3, "postgres": postgres} {
+		want := fmt.Sprintf("%s is in use by process %d", filepath.Join(dir, name), os.Getpid())
+		if err == nil || !strings.HasPrefix(err.Error(), "start "+name+": ") || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
+			t.Errorf("a second start of %s: %v", name, err)
+		}
 	}
 	if err := p.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.stop(); err != nil {
-		t.Errorf("a second stop: %v", err)
+}
+
+func TestAFolderThatCannotBeMadeIsSaid(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for dir, said := range map[string]string{filepath.Join(file, "below"): file, "relative": "relative"} {
+		_, kafka := local.StartKafka(local.KafkaOptions{Dir: dir})
+		_, s3 := local.StartS3(t.Context(), local.S3Options{Dir: dir})
+		_, postgres := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: dir})
+		for name, err := range map[string]error{"kafka": kafka, "s3": s3, "postgres": postgres} {
+			if err == nil || !strings.HasPrefix(err.Error(), "start "+name+": ") || !strings.Contains(err.Error(), said) {
+				t.Errorf("%s in %s: %v", name, dir, err)
+			}
+		}
+	}
+}
+
+func TestKafkaGetsATopicThatIsNew(t *testing.T) {
+	dir := t.TempDir()
+	for i, topics := range []map[string]int32{{"one": 3}, {"one": 5, "two": 2}} {
+		k, err := local.StartKafka(local.KafkaOptions{Dir: dir, Topics: topics})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cl, err := kgo.NewClient(kgo.SeedBrokers(k.Addr()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		has, err := kadm.NewClient(cl).ListTopics(t.Context())
+		cl.Close()
+		if err != nil || len(has) != i+1 || len(has["one"].Partitions) != 3 || i == 1 && len(has["two"].Partitions) != 2 {
+			t.Errorf("start %d: %v, %v", i+1, has.Names(), err)
+		}
+		if err := k.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -185,90 +317,4 @@ func TestLockNamesItsHolder(t *testing.T) {
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func TestPostgresWorksUnderAFolderThatOthersMayNotEnter(t *testing.T) {
-	parent := filepath.Join(t.TempDir(), "closed")
-	if err := os.Mkdir(parent, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	p, err := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: filepath.Join(parent, "postgres")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), p.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var version string
-	if err := conn.QueryRow(t.Context(), "show server_version").Scan(&version); err != nil || version == "" {
-		t.Errorf("version %q, %v", version, err)
-	}
-	conn.Close(t.Context())
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func TestPostgresIsStartedAgain(t *testing.T) {
-	p, err := local.StartPostgres(t.Context(), local.PostgresOptions{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := pgx.Connect(t.Context(), p.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	// A backend that is killed takes all sessions with it; the server itself is killed by its pid file's number.
-	pid, err := os.ReadFile(pidFile(t, conn))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn.Close(t.Context())
-	first, _, _ := strings.Cut(string(pid), "\n")
-	if out, err := exec.Command("kill", "-9", first).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if conn, err = pgx.Connect(t.Context(), p.DSN()); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("postgres did not come back: %v", err)
-		}
-	}
-	conn.Close(t.Context())
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func pidFile(t *testing.T, conn *pgx.Conn) string {
-	t.Helper()
-	var pid int
-	if err := conn.QueryRow(t.Context(), "select pg_backend_pid()").Scan(&pid); err != nil {
-		t.Fatal(err)
-	}
-	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid)) // every process of the server works in its data folder
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Join(cwd, "postmaster.pid")
-}
-
-func TestS3RefusesOtherKeys(t *testing.T) {
-	s, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	res, err := http.Get(s.Config("x").Endpoint + "/x/key")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode < 400 || res.StatusCode >= 500 {
-		t.Errorf("a request without a signature: status %d", res.StatusCode)
-	}
-	http.DefaultClient.CloseIdleConnections()
 }

@@ -1,6 +1,3 @@
-// Package local runs on one machine what Darkroom needs around it: a broker that speaks Kafka, a gateway that speaks S3,
-// and a real PostgreSQL. Each part keeps its data in one folder, survives a kill at any moment, and speaks the real
-// protocol, so that nothing that uses it can tell the difference.
 package local
 
 import (

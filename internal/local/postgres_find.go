@@ -4,120 +4,111 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-
-	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// pgVersion is the PostgreSQL that is fetched where none is found.
-const pgVersion = embeddedpostgres.V15
+// pgOldest is the oldest major version that is used.
+const pgOldest = 12
 
-// findPostgres returns the folder of PostgreSQL's programs: those on the path, those where distributions put them, or
-// those fetched before or now.
-func findPostgres(ctx context.Context, cache string, log *slog.Logger) (string, error) {
+// dataVersion returns the major version that made the database cluster, or 0 when there is none yet.
+func (p *Postgres) dataVersion() int {
+	b, err := os.ReadFile(filepath.Join(p.dir, "data", "PG_VERSION"))
+	if err != nil {
+		return 0
+	}
+	major, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return major
+}
+
+// findPrograms returns the folder of PostgreSQL's programs: the one asked for, or else one that fits the data, on the
+// path, where distributions put them, or fetched before or now.
+func (p *Postgres) findPrograms(ctx context.Context, o PostgresOptions) (string, error) {
+	want := p.dataVersion()
+	if o.Bin != "" {
+		major, err := programsVersion(o.Bin, p.account)
+		if err == nil && want != 0 && major != want {
+			err = fmt.Errorf("it is version %d, and version %d made the data", major, want)
+		}
+		if err != nil {
+			return "", fmt.Errorf("use PostgreSQL of %s: %w", o.Bin, err)
+		}
+		return o.Bin, nil
+	}
+	for _, bin := range installed() {
+		major, err := programsVersion(bin, p.account)
+		if err == nil && (major == want || want == 0 && major >= pgOldest) {
+			return bin, nil
+		}
+	}
+	return fetchPrograms(ctx, o.Cache, want, p.account, p.log)
+}
+
+// installed lists where PostgreSQL's programs may be, the newest version of a distribution first.
+func installed() []string {
+	var bins []string
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil && hasPostgres(filepath.Dir(path)) {
-			return filepath.Dir(path), nil
+		// Its other files are found from where it really is.
+		if path, err = filepath.EvalSymlinks(path); err == nil && filepath.IsAbs(path) {
+			bins = append(bins, filepath.Dir(path))
 		}
 	}
-	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql*/bin"} {
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin"} {
 		found, _ := filepath.Glob(pattern) // the patterns are well-formed
-		for i := len(found) - 1; i >= 0; i-- {
-			if hasPostgres(found[i]) {
-				return found[i], nil
-			}
-		}
+		slices.Reverse(found)
+		bins = append(bins, found...)
 	}
-	return fetchPostgres(ctx, cache, log)
+	return bins
 }
 
-func hasPostgres(dir string) bool {
-	for _, name := range []string{"initdb", "postgres"} {
-		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-			return false
-		}
+// programsVersion returns the major version of the programs in bin, as an account that can run them sees it.
+func programsVersion(bin string, account *syscall.Credential) (int, error) {
+	if _, err := os.Stat(filepath.Join(bin, "initdb")); err != nil {
+		return 0, err
 	}
-	return true
-}
-
-// fetchPostgres fetches the programs once. The library that does it also starts a server, which it refuses as root, so
-// what counts is whether the programs are there afterwards.
-func fetchPostgres(_ context.Context, cache string, log *slog.Logger) (string, error) {
-	if cache == "" {
-		var err error
-		if cache, err = defaultCache(); err != nil {
-			return "", err
-		}
-	}
-	programs := filepath.Join(cache, "postgres-"+string(pgVersion))
-	bin := filepath.Join(programs, "bin")
-	if hasPostgres(bin) {
-		return bin, nil
-	}
-	log.Warn("no PostgreSQL on this machine: fetching it once, about 15 MB", "version", pgVersion, "to", programs)
-	if err := os.MkdirAll(cache, 0o755); err != nil {
-		return "", fmt.Errorf("make folder for postgres: %w", err)
-	}
-	scratch, err := os.MkdirTemp(cache, "fetch")
+	out, err := program(bin, "postgres", account, "--version").Output() // postgres (PostgreSQL) 15.13
 	if err != nil {
-		return "", fmt.Errorf("make folder for postgres: %w", err)
+		return 0, err
 	}
-	defer os.RemoveAll(scratch)
-	fetched := filepath.Join(scratch, "programs")
-	db := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().Version(pgVersion).Logger(io.Discard).
-		CachePath(filepath.Join(scratch, "archive")).RuntimePath(filepath.Join(scratch, "run")).BinariesPath(fetched).Port(0))
-	started := db.Start()
-	if started == nil {
-		if err := db.Stop(); err != nil {
-			return "", fmt.Errorf("stop fetched postgres: %w", err)
-		}
-	}
-	if !hasPostgres(filepath.Join(fetched, "bin")) {
-		return "", fmt.Errorf("fetch postgres (or install PostgreSQL, so that initdb is on the path): %w", started)
-	}
-	if err := os.Rename(fetched, programs); err != nil && !hasPostgres(bin) { // another process may have been faster
-		return "", fmt.Errorf("keep fetched postgres: %w", err)
-	}
-	return bin, nil
-}
-
-// defaultCache is a folder that the account which runs the server can read: root's own home it cannot.
-func defaultCache() (string, error) {
-	if os.Geteuid() == 0 {
-		return "/var/cache/darkroom", nil
-	}
-	dir, err := os.UserCacheDir()
+	_, version, _ := strings.Cut(string(out), ") ")
+	major, err := strconv.Atoi(version[:max(0, strings.IndexAny(version, ". \n"))])
 	if err != nil {
-		return "", fmt.Errorf("find folder for postgres: %w", err)
+		return 0, fmt.Errorf("read version %q: %w", strings.TrimSpace(string(out)), err)
 	}
-	return filepath.Join(dir, "darkroom"), nil
+	return major, nil
 }
 
-// unprivileged returns the account that runs the server when this process is root's, since PostgreSQL refuses root. It
-// has to be in the system's list of accounts, where initdb looks up its name.
-func unprivileged() (*syscall.Credential, error) {
+// chooseAccount returns the account that runs the server when this process is root's, since PostgreSQL refuses root: the
+// one that owns the data already, else a usual one. It has to be in the system's list, where initdb looks up its name.
+func chooseAccount(dir string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil
 	}
-	names := []string{"postgres", "nobody"}
-	for _, name := range names {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, errU := strconv.ParseUint(u.Uid, 10, 32)
-		gid, errG := strconv.ParseUint(u.Gid, 10, 32)
-		if errors.Join(errU, errG) == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	if info, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		owner := strconv.FormatUint(uint64(info.Sys().(*syscall.Stat_t).Uid), 10)
+		if u, err := user.LookupId(owner); err == nil && owner != "0" {
+			return credential(u)
 		}
 	}
-	return nil, fmt.Errorf("start postgres: it does not run as root, and there is no account %s", strings.Join(names, " or "))
+	for _, name := range []string{"postgres", "nobody"} {
+		if u, err := user.Lookup(name); err == nil {
+			return credential(u)
+		}
+	}
+	return nil, errors.New("it does not run as root, and there is no account postgres or nobody")
+}
+
+func credential(u *user.User) (*syscall.Credential, error) {
+	uid, errUser := strconv.ParseUint(u.Uid, 10, 32)
+	gid, errGroup := strconv.ParseUint(u.Gid, 10, 32)
+	if err := errors.Join(errUser, errGroup); err != nil {
+		return nil, fmt.Errorf("read account %s: %w", u.Username, err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }

@@ -2,12 +2,9 @@ package local
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/http"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,157 +12,155 @@ import (
 	"time"
 
 	"github.com/versity/versitygw/auth"
-	"github.com/versity/versitygw/backend/meta"
-	"github.com/versity/versitygw/backend/posix"
+	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/embedgw"
+	"github.com/versity/versitygw/s3api"
 
 	"darkroom/internal/blob"
 )
 
 const (
-	s3Region     = "us-east-1"
-	s3HealthPath = "/healthz"
-	s3StartLimit = 10 * time.Second
-	s3Buffer     = 256 << 10
+	s3Region    = "us-east-1"
+	s3AccessKey = "darkroom"
+	s3Buffer    = 256 << 10
+	// s3Patience is how long a start waits for the end of a gateway that this process has closed before: that one
+	// waits for a client's silent connections for ten seconds.
+	s3Patience = 12 * time.Second
+	s3Stop     = 1500 * time.Millisecond
 )
 
 // S3Options say where the gateway keeps its objects.
 type S3Options struct {
-	Dir  string
-	Port int // 0 picks a free one
+	Dir  string // absolute; made if it is missing
+	Port int    // 0 picks a free one
 }
 
-// S3 is an embedded S3 gateway over a folder: each object is a file. It does not sync what it writes, so a crash of the
-// machine, unlike one of the process, may lose the newest objects. A process can have one gateway, and that gateway
-// changes the process's working directory.
+// S3 is an embedded S3 gateway over a folder: each object is a file, DIR/objects/BUCKET/KEY. It does not sync what it
+// writes, so a crash of the machine, unlike one of the process, may lose the newest objects. The secret key is made
+// once for a folder and kept in DIR/secret, which only its owner can read: other users of the machine reach the
+// gateway's port, but nothing in it.
 type S3 struct {
-	addr, access, secret string
-	close                func() error
+	port   int
+	secret string
+	cancel context.CancelFunc
+	ended  chan struct{} // closed when the gateway has ended, for the reason failed
+	failed error
+	close  func() error
 }
 
-// StartS3 starts the gateway and waits until it answers.
+// gateway is held by the one gateway that a process can run at a time.
+var gateway = make(chan struct{}, 1)
+
+// StartS3 starts the gateway, which serves on return. A process can have one at a time. Until Close the process's
+// working directory is the gateway's folder, since the library works with paths relative to it.
 func StartS3(ctx context.Context, o S3Options) (*S3, error) {
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("find s3 folder: %w", err)
+	for try := 1; ; try++ {
+		s, err := startS3(ctx, o)
+		if err == nil || try == bindTries || !strings.Contains(err.Error(), "address already in use") {
+			return s, err
+		}
+		time.Sleep(bindPause)
 	}
-	objects := filepath.Join(dir, "objects")
-	if err := os.MkdirAll(objects, 0o755); err != nil {
-		return nil, fmt.Errorf("make s3 folder: %w", err)
-	}
-	secret, err := secretFile(filepath.Join(dir, "secret"))
-	if err != nil {
-		return nil, err
-	}
-	backend, err := openObjects(dir, objects)
-	if err != nil {
-		return nil, fmt.Errorf("open s3 folder: %w", err)
-	}
-	addr, err := freeAddr(ctx, o.Port)
+}
+
+func startS3(ctx context.Context, o S3Options) (*S3, error) {
+	folder, err := openFolder(o.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start s3: %w", err)
 	}
-	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	s := &S3{addr: addr, access: "darkroom", secret: secret}
-	root := auth.Account{Access: s.access, Secret: s.secret, Role: auth.RoleAdmin}
-	go func() {
-		ended <- embedgw.RunVersityGW(serving, backend, &embedgw.Config{
-			RootUserAccess: s.access, RootUserSecret: s.secret, Region: s3Region, Ports: []string{addr},
-			IAMService:     auth.NewIAMServiceSingle(root), // one account; naming it keeps stdout quiet
-			MaxConnections: 4096, MaxRequests: 1024, MultipartMaxParts: 10_000,
-			KeepAlive: true, Quiet: true, HealthPath: s3HealthPath,
-		})
-	}()
-	s.close = sync.OnceValue(func() error {
-		cancel()
-		return <-ended
-	})
-	if err := s.await(ctx, ended); err != nil {
-		cancel()
-		return nil, err
+	s := &S3{ended: make(chan struct{})}
+	if err := s.start(ctx, o, folder); err != nil {
+		return nil, fmt.Errorf("start s3: %w", errors.Join(err, folder.Close()))
 	}
 	return s, nil
 }
 
-// openObjects opens the folder. What S3 keeps beside an object's bytes goes to extended attributes where the file
-// system has them, else to a folder beside it; posix refuses one whose name begins with the other's.
-func openObjects(dir, objects string) (*posix.Posix, error) {
-	opts := posix.PosixOpts{
-		CopyObjectThreshold: 5 << 30, // S3's own limit; zero would refuse every copy
-		DataIntegrityEtag:   true,    // spares an MD5 of every object
-		IOBufferSize:        s3Buffer,
+func (s *S3) start(ctx context.Context, o S3Options, folder io.Closer) (err error) {
+	if s.secret, err = secretFile(filepath.Join(o.Dir, "secret")); err != nil {
+		return err
 	}
-	if (meta.XattrMeta{}).Test(objects) == nil {
-		return posix.New(objects, meta.XattrMeta{}, opts)
+	if s.port, err = choosePort(ctx, o.Port); err != nil {
+		return err
 	}
-	opts.SideCarDir = filepath.Join(dir, "metadata")
-	if err := os.MkdirAll(opts.SideCarDir, 0o755); err != nil {
-		return nil, err
+	root := filepath.Join(o.Dir, "objects")
+	if err = os.MkdirAll(root, 0o755); err != nil {
+		return fmt.Errorf("make folder: %w", err)
 	}
-	side, err := meta.NewSideCar(opts.SideCarDir)
+	select {
+	case gateway <- struct{}{}:
+	case <-time.After(s3Patience):
+		return errors.New("this process has an S3 gateway already")
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	before, err := os.Getwd()
 	if err != nil {
-		return nil, err
+		before = "/" // it has been removed
 	}
-	return posix.New(objects, side, opts)
+	if err = s.serve(ctx, o.Dir, root); err != nil {
+		return errors.Join(err, os.Chdir(before))
+	}
+	s.close = sync.OnceValue(func() error {
+		s.stop()
+		return errors.Join(os.Chdir(before), folder.Close())
+	})
+	return nil
 }
 
-// await returns when the gateway answers; it has no signal of its own for that.
-func (s *S3) await(ctx context.Context, ended <-chan error) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // an idle connection delays the shutdown
-	for deadline := time.Now().Add(s3StartLimit); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		select {
-		case err := <-ended:
-			return fmt.Errorf("start s3 on %s: %w", s.addr, err)
-		case <-ctx.Done():
-			return fmt.Errorf("start s3: %w", ctx.Err())
-		default:
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.addr+s3HealthPath, nil)
-		if err != nil {
-			return fmt.Errorf("start s3: %w", err)
-		}
-		if res, err := client.Do(req); err == nil {
-			return res.Body.Close()
-		}
+// serve runs the gateway in the background and waits until it listens.
+func (s *S3) serve(ctx context.Context, dir, root string) error {
+	files, err := openObjects(dir, root)
+	if err != nil {
+		<-gateway
+		return fmt.Errorf("open the folder: %w", err)
 	}
-	return fmt.Errorf("start s3: no answer from %s within %v", s.addr, s3StartLimit)
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	listening := make(chan struct{})
+	go s.run(running, files, func() { close(listening) })
+	select {
+	case <-listening:
+		return nil
+	case <-s.ended:
+		return fmt.Errorf("run the gateway on port %d: %w", s.port, s.failed)
+	case <-ctx.Done():
+		s.stop()
+		return ctx.Err()
+	}
 }
 
-// Config is how to reach a bucket of the gateway.
+func (s *S3) run(ctx context.Context, files backend.Backend, listening func()) {
+	defer close(s.ended)
+	defer func() { <-gateway }()
+	root := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
+	s.failed = embedgw.RunVersityGW(ctx, files, &embedgw.Config{
+		RootUserAccess: s3AccessKey, RootUserSecret: s.secret, Region: s3Region,
+		Ports:          []string{fmt.Sprintf("%s:%d", loopback, s.port)},
+		IAMService:     auth.NewIAMServiceSingle(root), // one account; naming it keeps stdout quiet
+		MaxConnections: 4096, MaxRequests: 1024, MultipartMaxParts: 10_000,
+		KeepAlive: true, Quiet: true,
+		S3Options: []s3api.Option{s3api.WithOnListen(listening)},
+	})
+}
+
+// stop ends the gateway, or leaves it to end by itself: it listens no more, but it waits for requests under way, and
+// for connections on which none has ever come, for up to ten seconds.
+func (s *S3) stop() {
+	s.cancel()
+	select {
+	case <-s.ended:
+	case <-time.After(s3Stop):
+	}
+}
+
+// Config is how to reach a bucket of the gateway. The bucket need not exist: see EnsureBucket of blob.
 func (s *S3) Config(bucket string) blob.Config {
 	return blob.Config{
-		Endpoint: "http://" + s.addr, Region: s3Region, Bucket: bucket, AccessKey: s.access, SecretKey: s.secret,
+		Endpoint: fmt.Sprintf("http://%s:%d", loopback, s.port), Region: s3Region, Bucket: bucket,
+		AccessKey: s3AccessKey, SecretKey: s.secret,
 	}
 }
 
-// Close stops the gateway. A client's idle connections delay it by up to ten seconds, so close clients first. A second
-// call does nothing.
+// Close stops the gateway. A second call does nothing. Close clients before it: it does not wait for their requests
+// longer than 1.5 s.
 func (s *S3) Close() error { return s.close() }
-
-// secretFile returns the secret in the file, which only its owner can read. The first call makes it.
-func secretFile(path string) (string, error) {
-	b, err := os.ReadFile(path)
-	if err == nil {
-		return strings.TrimSpace(string(b)), nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("read secret: %w", err)
-	}
-	secret := rand.Text()
-	tmp := path + ".new" // renamed, so that one cut short is not taken for a whole one
-	if err := errors.Join(os.WriteFile(tmp, []byte(secret+"\n"), 0o600), os.Rename(tmp, path)); err != nil {
-		return "", fmt.Errorf("write secret: %w", err)
-	}
-	return secret, nil
-}
-
-// freeAddr returns an address of loopback that nobody listens on. It is for servers that take an address and not a
-// listener; another process could take it in the moment between.
-func freeAddr(ctx context.Context, port int) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}

@@ -24,7 +24,7 @@ const (
 )
 
 // Change is one applied mutation as it is published to Kafka: the envelope of Debezium's connector for Cassandra
-// (https://debezium.io/documentation/reference/3.4/connectors/cassandra.html), in JSON without schemas. A change says
+// (https://debezium.io/documentation/reference/stable/connectors/cassandra.html), in JSON without schemas. A change says
 // what was written and not what the row then was: it may have lost to a newer version, it may be repeated, and it may
 // arrive late. A consumer keeps the greatest version of each row.
 type Change struct {

@@ -13,8 +13,9 @@ import (
 var ErrInvalid = errors.New("does not fit the table")
 
 // MaxMutation bounds the names and values of one mutation, in bytes. Its change record then fits into a message of one
-// mebibyte, Kafka's default limit, also when JSON writes each byte as six.
-const MaxMutation = 128 << 10
+// mebibyte, Kafka's default limit, also when all of it is key, which a record holds twice, and JSON writes each byte as
+// six.
+const MaxMutation = 64 << 10
 
 // Lengths of names and counts of columns, which also bound what decoders accept.
 const (

@@ -85,10 +85,12 @@ CREATE TABLE totals (
     same_bytes bigint NOT NULL DEFAULT 0
 );
 
--- The event time up to which the copy is complete: one row.
+-- The event time up to which the copy is complete, and the greatest to which a pipeline has said that the tables are:
+-- one row.
 CREATE TABLE freshness (
-    one   boolean PRIMARY KEY DEFAULT true CHECK (one),
-    as_of bigint
+    one      boolean PRIMARY KEY DEFAULT true CHECK (one),
+    as_of    bigint,
+    promised bigint
 );
 INSERT INTO freshness DEFAULT VALUES;
 

@@ -1,0 +1,57 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Config says how the service works. DefaultConfig gives every field but Brokers.
+type Config struct {
+	Brokers  []string // Kafka's, as host:port
+	MaxBytes int64    // greatest image, in bytes
+
+	SweepAfter    time.Duration // age at which the sweeper takes over an entry of the journal
+	SweepEvery    time.Duration // between two sweeps
+	LeftoverAfter time.Duration // age at which a body that belongs to no upload is removed
+
+	LeaseFor   time.Duration // how long a dead upload keeps others off its Idempotency-Key
+	StallAfter time.Duration // a body of which no byte arrives for this long is refused
+	KafkaWait  time.Duration // how long an upload waits for Kafka before it leaves its event to the sweeper
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		MaxBytes:      64 << 20,
+		SweepAfter:    30 * time.Second,
+		SweepEvery:    5 * time.Second,
+		LeftoverAfter: 24 * time.Hour,
+		LeaseFor:      10 * time.Second,
+		StallAfter:    30 * time.Second,
+		KafkaWait:     time.Second,
+	}
+}
+
+// Validate reports every field that cannot be right, by its name.
+func (c Config) Validate() error {
+	var errs []error
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("Brokers names no broker"))
+	}
+	if c.MaxBytes <= 0 {
+		errs = append(errs, fmt.Errorf("MaxBytes is %d, not positive", c.MaxBytes))
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"SweepAfter", c.SweepAfter}, {"SweepEvery", c.SweepEvery}, {"LeftoverAfter", c.LeftoverAfter},
+		{"LeaseFor", c.LeaseFor}, {"StallAfter", c.StallAfter}, {"KafkaWait", c.KafkaWait},
+	} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s is %v, not positive", d.field, d.value))
+		}
+	}
+	return errors.Join(errs...)
+}

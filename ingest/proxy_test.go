@@ -1,0 +1,96 @@
+package ingest_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"sync"
+	"testing"
+)
+
+// fault is what happens to a request to S3.
+type fault int
+
+const (
+	pass   fault = iota
+	refuse       // the connection breaks before S3 has the request
+	lose         // S3 does it, and the connection breaks before the answer
+	hang         // nothing happens until the test ends
+)
+
+// proxy stands between a service and S3.
+type proxy struct {
+	mu   sync.Mutex
+	n    int
+	rule func(n int, r *http.Request) fault // of the nth request from 0
+}
+
+// behindProxy lets the rig's services reach S3 through a proxy.
+func (r *rig) behindProxy(rule func(n int, r *http.Request) fault) *proxy {
+	r.t.Helper()
+	target, err := url.Parse(r.store.Endpoint)
+	must(r.t, err)
+	p := &proxy{rule: rule}
+	forward := httputil.NewSingleHostReverseProxy(target)
+	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
+	forward.Transport = transport
+	forward.ErrorHandler = func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) }
+	stop := make(chan struct{})
+	ts := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch p.next(req) {
+		case refuse:
+			panic(http.ErrAbortHandler)
+		case lose:
+			forward.ServeHTTP(httptest.NewRecorder(), req)
+			panic(http.ErrAbortHandler)
+		case hang:
+			<-stop
+			panic(http.ErrAbortHandler)
+		}
+		forward.ServeHTTP(w, req)
+	}))
+	r.t.Cleanup(func() {
+		close(stop)
+		ts.CloseClientConnections()
+		ts.Close()
+		transport.CloseIdleConnections()
+	})
+	r.store.Endpoint = ts.URL
+	return p
+}
+
+func (p *proxy) next(r *http.Request) fault {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.n++
+	return p.rule(p.n-1, r)
+}
+
+// become changes what happens from now on.
+func (p *proxy) become(f fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rule = always(f)
+}
+
+func (p *proxy) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.n
+}
+
+func always(f fault) func(int, *http.Request) fault {
+	return func(int, *http.Request) fault { return f }
+}
+
+func TestTheProxyIsTransparent(t *testing.T) {
+	r := newRig(t)
+	p := r.behindProxy(always(pass))
+	s := r.start()
+	s.post(photo(1), "Idempotency-Key", "k").upload(t)
+	s.settled()
+	if p.count() == 0 {
+		t.Fatal("no request came through the proxy: tests with it test nothing")
+	}
+}

@@ -1,0 +1,247 @@
+package blob_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"darkroom/internal/blob"
+)
+
+// calls are all that a store can do.
+var calls = map[string]func(context.Context, *blob.Store) error{
+	"EnsureBucket": func(ctx context.Context, s *blob.Store) error { return s.EnsureBucket(ctx) },
+	"Ping":         func(ctx context.Context, s *blob.Store) error { return s.Ping(ctx) },
+	"Put": func(ctx context.Context, s *blob.Store) error {
+		_, err := s.Put(ctx, "k", []byte("x"), blob.PutOptions{})
+		return err
+	},
+	"Put if absent": func(ctx context.Context, s *blob.Store) error {
+		_, err := s.Put(ctx, "k", []byte("x"), blob.PutOptions{IfAbsent: true})
+		return err
+	},
+	"PutStream": func(ctx context.Context, s *blob.Store) error {
+		return s.PutStream(ctx, "k", strings.NewReader("x"), 1)
+	},
+	"PutStream, unknown": func(ctx context.Context, s *blob.Store) error {
+		return s.PutStream(ctx, "k", strings.NewReader("x"), -1)
+	},
+	"PutStream, parts": func(ctx context.Context, s *blob.Store) error {
+		return s.PutStream(ctx, "k", bytes.NewReader(make([]byte, part+1)), -1)
+	},
+	"Promote": func(ctx context.Context, s *blob.Store) error {
+		return s.Promote(ctx, "k", "t", [32]byte{}, "image/png")
+	},
+	"Get": func(ctx context.Context, s *blob.Store) error {
+		_, _, err := s.Get(ctx, "k")
+		return err
+	},
+	"Open": func(ctx context.Context, s *blob.Store) error {
+		_, err := s.Open(ctx, "k", "")
+		return err
+	},
+	"Stat": func(ctx context.Context, s *blob.Store) error {
+		_, err := s.Stat(ctx, "k")
+		return err
+	},
+	"Delete":        func(ctx context.Context, s *blob.Store) error { return s.Delete(ctx, "k") },
+	"Delete of two": func(ctx context.Context, s *blob.Store) error { return s.Delete(ctx, "k", "l") },
+	"List": func(ctx context.Context, s *blob.Store) (err error) {
+		for _, err = range s.List(ctx, "") {
+		}
+		return err
+	},
+}
+
+// each runs every call, side by side, and checks its error.
+func each(t *testing.T, ctx context.Context, s *blob.Store, as func(error) bool) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for name, call := range calls {
+		wg.Go(func() {
+			if err := call(ctx, s); err == nil || !as(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestUnavailableWhenTheGatewayIsStopped(t *testing.T) {
+	g, s := gateway(t)
+	put(t, s, "k", []byte("x"))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	each(t, t.Context(), s, blob.Unavailable)
+}
+
+func TestNotUnavailableWhenTheCallerCancels(t *testing.T) {
+	s := bucket(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	each(t, ctx, s, func(err error) bool { return errors.Is(err, context.Canceled) && !blob.Unavailable(err) })
+}
+
+// fake is an S3 that answers as it is told.
+func fake(t *testing.T, answer http.HandlerFunc) *blob.Store {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	s, err := blob.Open(t.Context(), blob.Config{Endpoint: server.URL, Bucket: "b", AccessKey: "a", SecretKey: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.WriteHeader(status)
+	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>on purpose</Message></Error>", code)
+}
+
+func TestUnavailableByAnswer(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		code   string
+		want   bool
+	}{
+		{503, "SlowDown", true}, {500, "InternalError", true}, {503, "ServiceUnavailable", true}, {429, "TooManyRequests", true},
+		{403, "AccessDenied", false}, {404, "NoSuchBucket", false}, {400, "InvalidArgument", false},
+	} {
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			refuse(w, c.status, c.code)
+		})
+		err := s.PutStream(t.Context(), "k", strings.NewReader("x"), 1)
+		if err == nil || blob.Unavailable(err) != c.want || errors.Is(err, blob.ErrNotFound) {
+			t.Errorf("%d %s: %v", c.status, c.code, err)
+		}
+	}
+}
+
+func TestUnavailableWhenNoAnswerComesInTime(t *testing.T) {
+	held := make(chan struct{})
+	s := fake(t, func(http.ResponseWriter, *http.Request) { <-held })
+	defer close(held)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := s.Stat(ctx, "k"); !blob.Unavailable(err) {
+		t.Error(err)
+	}
+}
+
+func TestUnavailableWhenABodyIsCut(t *testing.T) {
+	s := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "half")
+	})
+	if _, _, err := s.Get(t.Context(), "k"); !blob.Unavailable(err) || !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
+func TestRetries(t *testing.T) {
+	var tries atomic.Int32
+	failures := func(n int32, answer func(w http.ResponseWriter)) http.HandlerFunc {
+		tries.Store(0)
+		return func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if tries.Add(1) <= n {
+				answer(w)
+			}
+		}
+	}
+	cut := func(http.ResponseWriter) { panic(http.ErrAbortHandler) }
+	busy := func(w http.ResponseWriter) { refuse(w, 503, "SlowDown") }
+	conflict := func(w http.ResponseWriter) { refuse(w, 409, "ConditionalRequestConflict") }
+	absent := blob.PutOptions{IfAbsent: true}
+	put := func(o blob.PutOptions) func(*blob.Store) error {
+		return func(s *blob.Store) error {
+			_, err := s.Put(t.Context(), "k", []byte("x"), o)
+			return err
+		}
+	}
+	stream := func(s *blob.Store) error { return s.PutStream(t.Context(), "k", strings.NewReader("x"), 1) }
+	for _, c := range []struct {
+		name   string
+		server http.HandlerFunc
+		call   func(*blob.Store) error
+		ok     bool
+		tries  int32
+	}{
+		{"a put is repeated", failures(1, busy), put(blob.PutOptions{}), true, 2},
+		{"a put is given up", failures(9, busy), put(blob.PutOptions{}), false, 3},
+		{"a put whose answer was lost is repeated", failures(1, cut), put(blob.PutOptions{}), true, 2},
+		{"with a condition it is not: it may have been applied", failures(1, cut), put(absent), false, 1},
+		{"one that was not applied is repeated", failures(1, busy), put(absent), true, 2},
+		{"so is one that met another", failures(1, conflict), put(absent), true, 2},
+		{"a stream is not repeated", failures(1, busy), stream, false, 1},
+	} {
+		tries.Store(0)
+		err := c.call(fake(t, c.server))
+		if (err == nil) != c.ok || tries.Load() != c.tries || !c.ok && !blob.Unavailable(err) {
+			t.Errorf("%s: %v after %d tries, want %d", c.name, err, tries.Load(), c.tries)
+		}
+	}
+}
+
+// A server that computes no SHA-256, or another, is not believed.
+func TestPromoteByAServerWithoutChecksums(t *testing.T) {
+	var deleted atomic.Int32
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodHead:
+			w.WriteHeader(404)
+		case http.MethodPut:
+			fmt.Fprint(w, `<CopyObjectResult><ETag>"e"</ETag></CopyObjectResult>`)
+		case http.MethodDelete:
+			if r.Header.Get("If-Match") != `"e"` {
+				t.Error("the copy was removed without a look at who made it")
+			}
+			deleted.Add(1)
+			w.WriteHeader(204)
+		}
+	})
+	err := s.Promote(t.Context(), "from", "to", [32]byte{}, "image/png")
+	if !errors.Is(err, blob.ErrChecksum) || deleted.Load() != 1 {
+		t.Errorf("%v, %d deletes", err, deleted.Load())
+	}
+}
+
+// On a server that heeds If-None-Match for a copy, a target that came in between counts by its checksum.
+func TestPromoteMeetsAnother(t *testing.T) {
+	for sum, want := range map[string]error{
+		"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=": nil,
+		"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=": blob.ErrChecksum,
+	} {
+		var copied atomic.Bool
+		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Method == http.MethodPut && r.Header.Get("If-None-Match") == "*":
+				copied.Store(true)
+				refuse(w, 412, "PreconditionFailed")
+			case r.Method == http.MethodHead && copied.Load():
+				w.Header().Set("X-Amz-Checksum-Sha256", sum)
+			default:
+				w.WriteHeader(404)
+			}
+		})
+		if err := s.Promote(t.Context(), "from", "to", [32]byte{}, "image/png"); !errors.Is(err, want) {
+			t.Errorf("%s: %v", sum, err)
+		}
+	}
+}

@@ -1,0 +1,444 @@
+package statsapi_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"darkroom/internal/service"
+	"darkroom/internal/table"
+	"darkroom/statsapi"
+)
+
+var start2026 = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// photo is an analysed image; its n gives it its time.
+func photo(n int) table.Image {
+	at := start2026.Add(time.Duration(n) * time.Second).UnixMicro()
+	return table.Image{
+		ImageID: fmt.Sprintf("img-%05d", n), Tenant: "acme", State: table.StateAnalysed,
+		SHA256: fmt.Sprintf("%064x", n), Bytes: 1000,
+		MediaType: "image/jpeg", Filename: "a.jpg", Format: "jpeg", Width: 40, Height: 30, Frames: 1, Orientation: 1,
+		Camera: "Canon EOS", UploadedAt: at, Version: at,
+	}
+}
+
+// analysed are the rows that the live pipeline writes of an image.
+func analysed(i table.Image) []table.Mutation {
+	muts := []table.Mutation{table.Images.Mutation(i)}
+	if i.State == table.StateAnalysed {
+		muts = append(muts, table.HashBands.Mutation(table.HashBand{
+			Tenant: i.Tenant, Band: "sha256", Value: i.SHA256, ImageID: i.ImageID, Version: i.Version,
+		}))
+	}
+	return muts
+}
+
+// deleted are the rows that the live pipeline writes of an image's deletion.
+func deleted(i table.Image) []table.Mutation {
+	v := i.Version + 1
+	return []table.Mutation{
+		{Table: "image", Version: v, Row: table.Row{
+			"image_id": i.ImageID, "tenant": i.Tenant, "state": "deleted", "uploaded_at": i.UploadedAt, "version": v,
+		}},
+		table.HashBands.Mutation(table.HashBand{
+			Tenant: i.Tenant, Band: "sha256", Value: i.SHA256, ImageID: i.ImageID, Deleted: true, Version: v,
+		}),
+	}
+}
+
+func photos(from, to int) (muts []table.Mutation) {
+	for n := from; n < to; n++ {
+		muts = append(muts, analysed(photo(n))...)
+	}
+	return muts
+}
+
+func progress(at time.Time) table.Mutation {
+	return table.Progresses.Mutation(table.Progress{Pipeline: "live", CompleteTo: at.UnixMicro(), Version: at.UnixMicro()})
+}
+
+func TestNothingIsLostWhenTheConnectionIsKilled(t *testing.T) {
+	k, dsn := newKafka(t, 2, allTopics...), newDatabase(t)
+	cfg := k.config(dsn)
+	cfg.BatchRecords = 7
+	i := newInstance(t, cfg)
+	stop := i.start(t)
+	conn := connect(t, dsn)
+	const rounds, each = 8, 40
+	for round := range rounds {
+		k.write(t, photos(round*each, (round+1)*each)...)
+		eventually(t, "some of them are applied", func() bool {
+			first := photo(round * each).ImageID
+			return one[int](t, conn, "SELECT count(*) FROM darkroom.image WHERE image_id >= $1", first) > 0
+		})
+		eventually(t, "the connection of the consumer is cut", func() bool {
+			return one[int](t, conn, `SELECT count(pg_terminate_backend(pid)) FROM pg_locks
+				WHERE locktype = 'advisory' AND granted
+					AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`) > 0
+		})
+	}
+	consumed(t, k, conn)
+	stop()
+	if n := one[int](t, conn, "SELECT images FROM darkroom.totals WHERE tenant = 'acme'"); n != rounds*each {
+		t.Errorf("%d images, not %d", n, rounds*each)
+	}
+	recount(t, conn)
+	if i.metric(t, "darkroom_statsapi_consumer_restarts_total") == 0 {
+		t.Error("no restart was counted")
+	}
+}
+
+func TestOneInstanceConsumesAndAnotherTakesOver(t *testing.T) {
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	a, b := newInstance(t, k.config(dsn)), newInstance(t, k.config(dsn))
+	stopA, stopB := a.start(t), b.start(t)
+	consuming := func() (n float64) {
+		for _, i := range []instance{a, b} {
+			n += i.metric(t, "darkroom_statsapi_consuming")
+		}
+		return n
+	}
+	k.write(t, photos(0, 10)...)
+	consumed(t, k, conn)
+	if n := consuming(); n != 1 {
+		t.Fatalf("%v instances consume", n)
+	}
+	first, second, stopFirst, stopSecond := a, b, stopA, stopB
+	if b.metric(t, "darkroom_statsapi_consuming") == 1 {
+		first, second, stopFirst, stopSecond = b, a, stopB, stopA
+	}
+	if n := second.metric(t, "darkroom_statsapi_cdc_records_total"); n != 0 {
+		t.Errorf("the other instance consumed %v records", n)
+	}
+	if n := first.metric(t, "darkroom_statsapi_cdc_records_total", "applied"); n != 20 {
+		t.Errorf("%v records applied", n)
+	}
+	for _, i := range []instance{a, b} {
+		var s statsapi.Summary
+		if i.get(t, "/v1/stats/summary", 200, &s); s.Images != 10 {
+			t.Errorf("an instance sees %d images", s.Images)
+		}
+	}
+	stopFirst()
+	k.write(t, photos(10, 20)...)
+	consumed(t, k, conn)
+	if second.metric(t, "darkroom_statsapi_consuming") != 1 {
+		t.Error("the other instance did not take over")
+	}
+	stopSecond()
+}
+
+func TestSeveralInstancesMayStartAtOnce(t *testing.T) {
+	k, dsn := newKafka(t, 1), newDatabase(t)
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			s, err := statsapi.New(context.Background(), k.config(dsn), slog.New(slog.DiscardHandler), service.NewRegistry())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.Close()
+		})
+	}
+	wg.Wait()
+}
+
+func TestTopicsAndPartitionsThatComeLaterArePickedUp(t *testing.T) {
+	k, dsn := newKafka(t, 1), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	i.start(t)
+	eventually(t, "it consumes", func() bool { return i.metric(t, "darkroom_statsapi_consuming") == 1 })
+	for _, topic := range allTopics {
+		if _, err := k.admin.CreateTopic(context.Background(), 1, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.write(t, photos(0, 5)...)
+	consumed(t, k, conn)
+	if _, err := k.admin.CreatePartitions(context.Background(), 1, allTopics[0]); err != nil {
+		t.Fatal(err)
+	}
+	k.client.PurgeTopicsFromClient(allTopics[0])
+	k.send(t, record(t, table.Images.Mutation(photo(7)), 1))
+	consumed(t, k, conn)
+	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 6 {
+		t.Errorf("%d images", n)
+	}
+}
+
+func TestARecordThatCannotBeAppliedIsKeptAndStopsNothing(t *testing.T) {
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	topic := allTopics[0]
+	// No index of PostgreSQL takes a name that is this long and cannot be compressed.
+	long := photo(100)
+	noise := make([]byte, 20_000)
+	for n := range noise {
+		noise[n] = byte('a' + rand.N(26))
+	}
+	long.Camera = string(noise)
+	otherTable := record(t, progress(start2026), 0)
+	otherTable.Topic = topic
+	k.send(t,
+		record(t, table.Images.Mutation(photo(1)), 0),
+		&kgo.Record{Topic: topic, Key: []byte("k"), Value: []byte("{no json\x00\xff")},
+		&kgo.Record{Topic: topic, Key: []byte("a tombstone of compaction")},
+		otherTable,
+		record(t, table.Images.Mutation(long), 0),
+		record(t, table.Images.Mutation(photo(2)), 0),
+		record(t, table.Images.Mutation(photo(2)), 0),
+	)
+	i.start(t)
+	consumed(t, k, conn)
+	if n := one[int](t, conn, "SELECT images FROM darkroom.totals"); n != 2 {
+		t.Errorf("%d images", n)
+	}
+	for offset, want := range map[int]string{1: "decode change", 3: "another table", 4: "index row"} {
+		got := one[string](t, conn, "SELECT error FROM darkroom.cdc_rejected WHERE record_offset = $1", offset)
+		if !strings.Contains(got, want) {
+			t.Errorf("record %d is rejected for %q, not %q", offset, got, want)
+		}
+	}
+	value := one[[]byte](t, conn, "SELECT value FROM darkroom.cdc_rejected WHERE record_offset = 1")
+	if string(value) != "{no json\x00\xff" {
+		t.Errorf("it kept %q", value)
+	}
+	for outcome, want := range map[string]float64{"applied": 2, "ignored": 1, "rejected": 3} {
+		if got := i.metric(t, "darkroom_statsapi_cdc_records_total", topic, outcome); got != want {
+			t.Errorf("%v records %s, not %v", got, outcome, want)
+		}
+	}
+	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.cdc_rejected"); n != 3 {
+		t.Errorf("%d rejected", n)
+	}
+}
+
+func TestOffsetsThatAreGoneAreCountedAndReadOnFromTheStart(t *testing.T) {
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	stop := i.start(t)
+	k.write(t, photos(0, 4)...)
+	consumed(t, k, conn)
+	stop()
+	k.write(t, photos(4, 8)...)
+	upTo := kadm.Offsets{}
+	upTo.Add(kadm.Offset{Topic: allTopics[0], Partition: 0, At: 6})
+	if _, err := k.admin.DeleteRecords(context.Background(), upTo); err != nil {
+		t.Fatal(err)
+	}
+	i.start(t)
+	consumed(t, k, conn)
+	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 6 {
+		t.Errorf("%d images, not the 4 before and the 2 that are left", n)
+	}
+	if n := i.metric(t, "darkroom_statsapi_cdc_offset_resets_total", allTopics[0]); n != 1 {
+		t.Errorf("%v resets counted", n)
+	}
+}
+
+func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	i.start(t)
+	k.write(t, photos(0, 4)...)
+	consumed(t, k, conn)
+	if _, err := k.admin.DeleteTopic(context.Background(), allTopics[0]); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.admin.CreateTopic(context.Background(), 1, 1, nil, allTopics[0]); err != nil {
+		t.Fatal(err)
+	}
+	k.client.PurgeTopicsFromClient(allTopics[0])
+	k.send(t, record(t, table.Images.Mutation(photo(9)), 0))
+	consumed(t, k, conn)
+	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 5 {
+		t.Errorf("%d images", n)
+	}
+}
+
+// proxy passes connections on to an address until it is cut.
+type proxy struct {
+	net.Listener
+	to string
+
+	mu    sync.Mutex
+	cut   bool
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, to string) *proxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &proxy{Listener: l, to: to}
+	go p.serve()
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.set(true)
+	})
+	return p
+}
+
+func (p *proxy) serve() {
+	for {
+		in, err := p.Accept()
+		if err != nil {
+			return
+		}
+		out, err := net.Dial("tcp", p.to)
+		if err != nil {
+			_ = in.Close()
+			continue
+		}
+		p.mu.Lock()
+		if p.conns = append(p.conns, in, out); p.cut {
+			_ = in.Close()
+			_ = out.Close()
+		}
+		p.mu.Unlock()
+		go pass(out, in)
+		go pass(in, out)
+	}
+}
+
+func pass(to, from net.Conn) {
+	_, _ = io.Copy(to, from) // an error is the end, as the end is
+	_ = to.Close()
+}
+
+func (p *proxy) set(cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cut = cut; cut {
+		for _, c := range p.conns {
+			_ = c.Close()
+		}
+		p.conns = nil
+	}
+}
+
+func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, u.Host)
+	u.Host = p.Addr().String()
+	i := newInstance(t, k.config(u.String()))
+	i.start(t)
+	k.write(t, photos(0, 3)...)
+	consumed(t, k, conn)
+	i.get(t, "/readyz", 200, nil)
+	i.get(t, "/v1/stats/summary", 200, nil)
+
+	p.set(true)
+	for _, path := range []string{
+		"/v1/stats/summary", "/v1/stats/series?metric=images", "/v1/images", "/v1/images/img-00001",
+	} {
+		i.problem(t, path, 503, "unavailable")
+		if w := i.get(t, path, 503, nil); w.Header().Get("Retry-After") == "" {
+			t.Errorf("GET %s: no Retry-After", path)
+		}
+	}
+	if w := i.get(t, "/readyz", 503, nil); !strings.Contains(w.Body.String(), `"not_ready":["postgres"]`) {
+		t.Errorf("readyz: %s", w.Body)
+	}
+	k.write(t, photos(3, 6)...)
+
+	p.set(false)
+	consumed(t, k, conn)
+	i.get(t, "/readyz", 200, nil)
+	var s statsapi.Summary
+	if i.get(t, "/v1/stats/summary", 200, &s); s.Images != 6 {
+		t.Errorf("%d images", s.Images)
+	}
+}
+
+func TestAPooledConnectionThatWasCutIsNotNoticed(t *testing.T) {
+	k, dsn := newKafka(t, 1), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	for range 3 {
+		i.get(t, "/v1/stats/summary", 200, nil)
+		exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	}
+}
+
+func TestAQueryThatTakesTooLongIsEnded(t *testing.T) {
+	k, dsn := newKafka(t, 1), newDatabase(t)
+	cfg := k.config(dsn)
+	cfg.QueryTimeout = 50 * time.Millisecond
+	i := newInstance(t, cfg)
+	conn := connect(t, dsn)
+	exec(t, conn, "BEGIN; LOCK TABLE darkroom.totals")
+	i.problem(t, "/v1/stats/summary", 503, "query-too-slow")
+	if w := i.get(t, "/v1/stats/summary", 503, nil); w.Header().Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	exec(t, conn, "ROLLBACK")
+	i.get(t, "/v1/stats/summary", 200, nil)
+}
+
+func TestNewSaysWhatIsWrong(t *testing.T) {
+	k := newKafka(t, 1)
+	for want, change := range map[string]func(*statsapi.Config){
+		"PostgresDSN":           func(c *statsapi.Config) { c.PostgresDSN = "" },
+		"Brokers":               func(c *statsapi.Config) { c.Brokers = nil },
+		"QueryTimeout":          func(c *statsapi.Config) { c.QueryTimeout = 0 },
+		"BatchRecords":          func(c *statsapi.Config) { c.BatchRecords = 0 },
+		"LockInterval":          func(c *statsapi.Config) { c.LockInterval = 0 },
+		"DiscoverInterval":      func(c *statsapi.Config) { c.DiscoverInterval = 0 },
+		"connect to PostgreSQL": func(c *statsapi.Config) { c.PostgresDSN = "postgres://u:p@127.0.0.1:1/d?sslmode=disable" },
+	} {
+		cfg := k.config(postgres.DSN())
+		change(&cfg)
+		_, err := statsapi.New(context.Background(), cfg, slog.New(slog.DiscardHandler), service.NewRegistry())
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %s: %v", want, err)
+		}
+	}
+}
+
+func TestErrorsThatPassAreToldFromThoseThatStay(t *testing.T) {
+	for err, want := range map[error]bool{
+		&pgconn.PgError{Code: "57P03"}:   true, // it starts up
+		&pgconn.PgError{Code: "53300"}:   true, // too many connections
+		&pgconn.PgError{Code: "58030"}:   true, // the disk
+		&pgconn.PgError{Code: "08006"}:   true,
+		&pgconn.PgError{Code: "40P01"}:   true,
+		&pgconn.PgError{Code: "25006"}:   true,
+		&pgconn.PgError{Code: "42P01"}:   false, // no such table
+		&pgconn.PgError{Code: "22021"}:   false,
+		pgx.ScanArgError{ColumnIndex: 1}: false,
+		io.ErrUnexpectedEOF:              true,
+		context.DeadlineExceeded:         true,
+	} {
+		if got := statsapi.IsAway(fmt.Errorf("query: %w", err)); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+}
