@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"darkroom/internal/blob"
+	"darkroom/internal/service"
 )
 
 // GetContent answers GET /v1/images/{id}/content.
@@ -37,7 +38,7 @@ func (a api) GetContent(c *gin.Context, id Id, p GetContentParams) {
 	}
 	o, err := a.s.blobs.Open(c.Request.Context(), r.Image.BlobKey(), header)
 	if err == nil && o.Size != part.to-part.from {
-		err = errors.Join(fmt.Errorf("open %s: it has %d bytes", r.Image.BlobKey(), o.Size), o.Body.Close())
+		err = errors.Join(fmt.Errorf("open %s: %w", r.Image.BlobKey(), errSize), o.Body.Close())
 	}
 	if err != nil {
 		a.s.fail(c, a.s.lost(r, err))
@@ -87,13 +88,18 @@ func (s *Service) mayRead(c *gin.Context, id string, tenant *string, ifMatch, if
 	return r, true
 }
 
-// lost says so when the bytes of an image that was acknowledged are not there.
+// lost is the error for bytes that cannot be read. That they are not there, though the upload was acknowledged, is
+// nothing that a client may wait for.
 func (s *Service) lost(r record, err error) error {
-	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrRange) {
-		s.log.Error("an image's bytes are not in storage", "image", r.Image.ImageID, "key", r.Image.BlobKey(), "error", err)
+	if !errors.Is(err, blob.ErrNotFound) && !errors.Is(err, errSize) {
+		return err
 	}
-	return err
+	s.log.Error("an image's bytes are not in storage", "image", r.Image.ImageID, "key", r.Image.BlobKey(), "error", err)
+	return refuse(service.KindInternal, "The image's bytes are not where they should be.")
 }
+
+// errSize says that an object is not as long as the image is.
+var errSize = errors.New("the object has another size")
 
 // cacheControl lets caches keep the bytes, but ask each time whether the image is still there.
 const cacheControl = "private, no-cache"

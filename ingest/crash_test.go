@@ -9,8 +9,12 @@ import (
 	"darkroom/internal/event"
 )
 
-// steps is more than the requests to S3 that one upload or deletion makes.
-const steps = 12
+// How many requests to S3 each makes.
+const (
+	uploadSteps   = 7
+	keyedSteps    = 9
+	deletionSteps = 4
+)
 
 // crashes are the ways in which the nth request to S3 can be the last that a process makes, or a bad one.
 var crashes = map[string]func(at int) func(n int, r *http.Request) fault{
@@ -44,7 +48,7 @@ var crashes = map[string]func(at int) func(n int, r *http.Request) fault{
 }
 
 // eachCrash runs a test for every way to crash at every step.
-func eachCrash(t *testing.T, test func(t *testing.T, rule func(int, *http.Request) fault)) {
+func eachCrash(t *testing.T, steps int, test func(t *testing.T, rule func(int, *http.Request) fault)) {
 	for name, crash := range crashes {
 		for at := range steps {
 			t.Run(fmt.Sprintf("%s %d", name, at), func(t *testing.T) {
@@ -65,43 +69,50 @@ func crashRig(t *testing.T) *rig {
 // TestACrashedUploadIsWholeOrNotThere crashes an upload at each of its steps, starts another process, and looks at what
 // is left; then the client repeats its upload.
 func TestACrashedUploadIsWholeOrNotThere(t *testing.T) {
-	for _, key := range []string{"", "k"} {
-		var headers []string
-		if key != "" {
-			headers = []string{"Idempotency-Key", key}
-		}
-		t.Run("key "+key, func(t *testing.T) {
-			eachCrash(t, func(t *testing.T, rule func(int, *http.Request) fault) {
-				r := crashRig(t)
-				straight := r.store
-				r.behindProxy(rule)
-				svc, _ := r.service()
-				t.Cleanup(func() { svc.Close() })
-				a := r.serve(svc.Handler()).post(photo(1), headers...)
-				if a.status != 201 && (a.problem() != "storage-unavailable" || a.header.Get("Retry-After") == "") {
-					t.Fatalf("the crashing upload: %s", a)
-				}
-
-				r.store = straight
-				s := r.start()
-				wantConsistent(t, s, a.status == 201)
-				var again answer
-				eventually(t, func() error { // the dead one's lease runs out
-					if again = s.post(photo(1), headers...); again.status == 409 {
-						return fmt.Errorf("uploaded again: %s", again)
-					}
-					return nil
-				})
-				got := again.upload(t)
-				if a.status == 201 && (a.upload(t) != got || !again.replayed()) {
-					t.Errorf("answered %s, then %s", a, again)
-				}
-				wantConsistent(t, s, true)
-				if c := s.get("/v1/images/" + got.ID + "/content"); c.status != 200 || string(c.body) != string(photo(1)) {
-					t.Errorf("the content: %s", c)
-				}
+	for name, c := range map[string]struct {
+		steps   int
+		headers []string
+	}{
+		"no key": {uploadSteps, nil},
+		"key":    {keyedSteps, []string{"Idempotency-Key", "k"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			eachCrash(t, c.steps, func(t *testing.T, rule func(int, *http.Request) fault) {
+				crashUpload(t, rule, c.headers)
 			})
 		})
+	}
+}
+
+func crashUpload(t *testing.T, rule func(int, *http.Request) fault, headers []string) {
+	r := crashRig(t)
+	straight := r.store
+	r.behindProxy(rule)
+	svc, _ := r.service()
+	t.Cleanup(func() { svc.Close() })
+	a := r.serve(svc.Handler()).post(photo(1), headers...)
+	if a.status != 201 && (a.problem() != "storage-unavailable" || a.header.Get("Retry-After") == "") {
+		t.Fatalf("the crashing upload: %s", a)
+	}
+
+	r.store = straight
+	s := r.start()
+	wantConsistent(t, s, a.status == 201)
+	var again answer
+	eventually(t, func() error { // the dead one's lease runs out
+		if again = s.post(photo(1), headers...); again.status == 409 {
+			return fmt.Errorf("uploaded again: %s", again)
+		}
+		return nil
+	})
+	got := again.upload(t)
+	if a.status == 201 && (a.upload(t) != got || !again.replayed()) {
+		t.Errorf("answered %s, then %s", a, again)
+	}
+	wantConsistent(t, s, true)
+	if c := s.get("/v1/images/" + got.ID + "/content"); c.status != 200 || string(c.body) != string(photo(1)) {
+		t.Errorf("the content: %s", c)
 	}
 }
 
@@ -126,7 +137,7 @@ func wantConsistent(t *testing.T, s *server, there bool) {
 }
 
 func TestACrashedDeletionHappenedOrNot(t *testing.T) {
-	eachCrash(t, func(t *testing.T, rule func(int, *http.Request) fault) {
+	eachCrash(t, deletionSteps, func(t *testing.T, rule func(int, *http.Request) fault) {
 		r := crashRig(t)
 		straight := r.store
 		s := r.start()

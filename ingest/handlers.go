@@ -64,11 +64,17 @@ func (s *Service) receive(r *http.Request, p PostImageParams, body *bodyReader) 
 	if err != nil {
 		return outcome{}, err
 	}
+	ctx := context.WithoutCancel(r.Context())
+	if key != "" && r.Header.Get("Expect") != "" {
+		if err := s.expect(ctx, imageID(tenant, byKey, key)); err != nil {
+			return outcome{}, err
+		}
+	}
 	im, err := s.open(r, deref(p.ContentDisposition), body)
 	if err != nil {
 		return outcome{}, err
 	}
-	return s.store(context.WithoutCancel(r.Context()), upload{tenant: tenant, key: key, image: im})
+	return s.store(ctx, upload{tenant: tenant, key: key, image: im})
 }
 
 // DeleteImage answers DELETE /v1/images/{id}.

@@ -113,6 +113,22 @@ func decodeLease(data []byte) lease {
 	return l
 }
 
+// expect refuses an upload whose client waits with the body (RFC 9110, section 10.1.1) while another has the key.
+func (s *Service) expect(ctx context.Context, id string) error {
+	v, err := s.read(ctx, id)
+	if err != nil || v.stored() {
+		return err
+	}
+	there, _, err := (&held{s: s, key: prefixLeases + id}).look(ctx)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil
+	}
+	if err == nil && time.Now().Before(there.Until) {
+		return inProgress()
+	}
+	return err
+}
+
 // refresh keeps the lease alive until ctx ends or it is another's.
 func (h *held) refresh(ctx context.Context) {
 	tick := time.NewTicker(h.s.cfg.LeaseFor / 3)

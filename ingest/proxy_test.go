@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fault is what happens to a request to S3.
@@ -84,13 +85,27 @@ func always(f fault) func(int, *http.Request) fault {
 	return func(int, *http.Request) fault { return f }
 }
 
-func TestTheProxyIsTransparent(t *testing.T) {
-	r := newRig(t)
-	p := r.behindProxy(always(pass))
-	s := r.start()
-	s.post(photo(1), "Idempotency-Key", "k").upload(t)
-	s.settled()
-	if p.count() == 0 {
-		t.Fatal("no request came through the proxy: tests with it test nothing")
+func TestTheCrashTestsReachEveryStep(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps int
+		do    func(s *server) answer
+	}{
+		"upload":            {uploadSteps, func(s *server) answer { return s.post(photo(1)) }},
+		"upload with a key": {keyedSteps, func(s *server) answer { return s.post(photo(1), "Idempotency-Key", "k") }},
+		"deletion":          {deletionSteps, func(s *server) answer { return s.send("DELETE", "/v1/images/"+someID, nil) }},
+	} {
+		r := newRig(t)
+		up := uploaded(photo(1), time.Now())
+		r.record(up.Image, time.Time{}, up.ID)
+		p := r.behindProxy(always(pass))
+		svc, _ := r.service()
+		s := r.serve(svc.Handler())
+		if a := c.do(s); a.status > 202 {
+			t.Errorf("%s: %s", name, a)
+		}
+		must(t, svc.Close())
+		if n := p.count(); n != c.steps {
+			t.Errorf("%s: %d requests to S3; the crash tests try %d", name, n, c.steps)
+		}
 	}
 }

@@ -21,6 +21,7 @@ func summary(t *testing.T, i instance, tenant string) statsapi.Summary {
 }
 
 func TestAsOfWaitsForTheRowsThatItCovers(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	cfg := k.config(dsn)
@@ -68,6 +69,7 @@ func TestAsOfWaitsForTheRowsThatItCovers(t *testing.T) {
 }
 
 func TestAsOfNeverGoesBack(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 2, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -98,6 +100,7 @@ func TestAsOfNeverGoesBack(t *testing.T) {
 // The figures must hold what as_of promises at every moment, whatever the order in which the topics are read: a trigger
 // in the database looks at each change of as_of, in its transaction.
 func TestAsOfIsTrueInEveryTransaction(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	cfg := k.config(dsn)

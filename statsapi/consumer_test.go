@@ -3,18 +3,13 @@ package statsapi_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -72,6 +67,7 @@ func progress(at time.Time) table.Mutation {
 }
 
 func TestNothingIsLostWhenTheConnectionIsKilled(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 2, allTopics...), newDatabase(t)
 	cfg := k.config(dsn)
 	cfg.BatchRecords = 7
@@ -103,6 +99,7 @@ func TestNothingIsLostWhenTheConnectionIsKilled(t *testing.T) {
 }
 
 func TestOneInstanceConsumesAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	a, b := newInstance(t, k.config(dsn)), newInstance(t, k.config(dsn))
@@ -144,6 +141,7 @@ func TestOneInstanceConsumesAndAnotherTakesOver(t *testing.T) {
 }
 
 func TestSeveralInstancesMayStartAtOnce(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1), newDatabase(t)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -160,6 +158,7 @@ func TestSeveralInstancesMayStartAtOnce(t *testing.T) {
 }
 
 func TestTopicsAndPartitionsThatComeLaterArePickedUp(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -184,6 +183,7 @@ func TestTopicsAndPartitionsThatComeLaterArePickedUp(t *testing.T) {
 }
 
 func TestARecordThatCannotBeAppliedIsKeptAndStopsNothing(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -232,6 +232,7 @@ func TestARecordThatCannotBeAppliedIsKeptAndStopsNothing(t *testing.T) {
 }
 
 func TestOffsetsThatAreGoneAreCountedAndReadOnFromTheStart(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -256,6 +257,7 @@ func TestOffsetsThatAreGoneAreCountedAndReadOnFromTheStart(t *testing.T) {
 }
 
 func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -276,134 +278,8 @@ func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
 	}
 }
 
-// proxy passes connections on to an address until it is cut.
-type proxy struct {
-	net.Listener
-	to string
-
-	mu    sync.Mutex
-	cut   bool
-	conns []net.Conn
-}
-
-func newProxy(t *testing.T, to string) *proxy {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{Listener: l, to: to}
-	go p.serve()
-	t.Cleanup(func() {
-		_ = l.Close()
-		p.set(true)
-	})
-	return p
-}
-
-func (p *proxy) serve() {
-	for {
-		in, err := p.Accept()
-		if err != nil {
-			return
-		}
-		out, err := net.Dial("tcp", p.to)
-		if err != nil {
-			_ = in.Close()
-			continue
-		}
-		p.mu.Lock()
-		if p.conns = append(p.conns, in, out); p.cut {
-			_ = in.Close()
-			_ = out.Close()
-		}
-		p.mu.Unlock()
-		go pass(out, in)
-		go pass(in, out)
-	}
-}
-
-func pass(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // an error is the end, as the end is
-	_ = to.Close()
-}
-
-func (p *proxy) set(cut bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.cut = cut; cut {
-		for _, c := range p.conns {
-			_ = c.Close()
-		}
-		p.conns = nil
-	}
-}
-
-func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProxy(t, u.Host)
-	u.Host = p.Addr().String()
-	i := newInstance(t, k.config(u.String()))
-	i.start(t)
-	k.write(t, photos(0, 3)...)
-	consumed(t, k, conn)
-	i.get(t, "/readyz", 200, nil)
-	i.get(t, "/v1/stats/summary", 200, nil)
-
-	p.set(true)
-	for _, path := range []string{
-		"/v1/stats/summary", "/v1/stats/series?metric=images", "/v1/images", "/v1/images/img-00001",
-	} {
-		i.problem(t, path, 503, "unavailable")
-		if w := i.get(t, path, 503, nil); w.Header().Get("Retry-After") == "" {
-			t.Errorf("GET %s: no Retry-After", path)
-		}
-	}
-	if w := i.get(t, "/readyz", 503, nil); !strings.Contains(w.Body.String(), `"not_ready":["postgres"]`) {
-		t.Errorf("readyz: %s", w.Body)
-	}
-	k.write(t, photos(3, 6)...)
-
-	p.set(false)
-	consumed(t, k, conn)
-	i.get(t, "/readyz", 200, nil)
-	var s statsapi.Summary
-	if i.get(t, "/v1/stats/summary", 200, &s); s.Images != 6 {
-		t.Errorf("%d images", s.Images)
-	}
-}
-
-func TestAPooledConnectionThatWasCutIsNotNoticed(t *testing.T) {
-	k, dsn := newKafka(t, 1), newDatabase(t)
-	conn := connect(t, dsn)
-	i := newInstance(t, k.config(dsn))
-	for range 3 {
-		i.get(t, "/v1/stats/summary", 200, nil)
-		exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE datname = current_database() AND pid <> pg_backend_pid()`)
-	}
-}
-
-func TestAQueryThatTakesTooLongIsEnded(t *testing.T) {
-	k, dsn := newKafka(t, 1), newDatabase(t)
-	cfg := k.config(dsn)
-	cfg.QueryTimeout = 50 * time.Millisecond
-	i := newInstance(t, cfg)
-	conn := connect(t, dsn)
-	exec(t, conn, "BEGIN; LOCK TABLE darkroom.totals")
-	i.problem(t, "/v1/stats/summary", 503, "query-too-slow")
-	if w := i.get(t, "/v1/stats/summary", 503, nil); w.Header().Get("Retry-After") == "" {
-		t.Error("no Retry-After")
-	}
-	exec(t, conn, "ROLLBACK")
-	i.get(t, "/v1/stats/summary", 200, nil)
-}
-
 func TestNewSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	k := newKafka(t, 1)
 	for want, change := range map[string]func(*statsapi.Config){
 		"PostgresDSN":           func(c *statsapi.Config) { c.PostgresDSN = "" },
@@ -419,26 +295,6 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		_, err := statsapi.New(context.Background(), cfg, slog.New(slog.DiscardHandler), service.NewRegistry())
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not name %s: %v", want, err)
-		}
-	}
-}
-
-func TestErrorsThatPassAreToldFromThoseThatStay(t *testing.T) {
-	for err, want := range map[error]bool{
-		&pgconn.PgError{Code: "57P03"}:   true, // it starts up
-		&pgconn.PgError{Code: "53300"}:   true, // too many connections
-		&pgconn.PgError{Code: "58030"}:   true, // the disk
-		&pgconn.PgError{Code: "08006"}:   true,
-		&pgconn.PgError{Code: "40P01"}:   true,
-		&pgconn.PgError{Code: "25006"}:   true,
-		&pgconn.PgError{Code: "42P01"}:   false, // no such table
-		&pgconn.PgError{Code: "22021"}:   false,
-		pgx.ScanArgError{ColumnIndex: 1}: false,
-		io.ErrUnexpectedEOF:              true,
-		context.DeadlineExceeded:         true,
-	} {
-		if got := statsapi.IsAway(fmt.Errorf("query: %w", err)); got != want {
-			t.Errorf("%v: %v", err, got)
 		}
 	}
 }

@@ -183,7 +183,7 @@ func (a *api) fail(c *gin.Context, err error) {
 		service.Abort(c, kindTooManyPoints,
 			"parameters from, to, step and by: more than %d points in all series;"+
 				" give a shorter time, a longer step or a tenant", maxPoints)
-	case c.Request.Context().Err() != nil && errors.Is(c.Request.Context().Err(), context.Canceled):
+	case errors.Is(c.Request.Context().Err(), context.Canceled):
 		c.Abort() // the client has gone
 	case isSlow(err):
 		a.log.Warn("query took too long", "path", c.FullPath(), "query", c.Request.URL.RawQuery, "error", err)

@@ -51,7 +51,25 @@ func run(m *testing.M) int {
 		panic(err)
 	}
 	defer func() { _ = postgres.Close() }() // the server ends with this process at the latest
+	hasten()
 	return m.Run()
+}
+
+// hasten spares the server the disk: nothing here outlives it.
+func hasten() {
+	conn, err := pgx.Connect(context.Background(), postgres.DSN())
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // nothing depends on it
+	for _, sql := range []string{
+		"ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off",
+		"ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()",
+	} {
+		if _, err := conn.Exec(context.Background(), sql); err != nil {
+			panic(err)
+		}
+	}
 }
 
 var databases atomic.Int64
@@ -67,7 +85,6 @@ func newDatabase(t testing.TB) string {
 	u.Path = "/" + name
 	admin := connect(t, postgres.DSN())
 	exec(t, admin, "CREATE DATABASE "+name)
-	exec(t, admin, "ALTER DATABASE "+name+" SET synchronous_commit = off")
 	return u.String()
 }
 
@@ -106,7 +123,11 @@ var allTopics = []string{
 // newKafka starts a broker with the topics, or with none.
 func newKafka(t testing.TB, partitions int32, topics ...string) *kafka {
 	t.Helper()
-	opts := []kfake.Opt{kfake.NumBrokers(1)}
+	return startKafka(t, partitions, topics, kfake.NumBrokers(1))
+}
+
+func startKafka(t testing.TB, partitions int32, topics []string, opts ...kfake.Opt) *kafka {
+	t.Helper()
 	if len(topics) > 0 {
 		opts = append(opts, kfake.SeedTopics(partitions, topics...))
 	}

@@ -257,6 +257,7 @@ func recount(t rapid.TB, conn *pgx.Conn) {
 }
 
 func TestAnyDeliveryOfTheSameChangesEndsInTheSameCopy(t *testing.T) {
+	t.Parallel()
 	dsn := newDatabase(t)
 	conn := connect(t, dsn)
 	rapid.Check(t, func(rt *rapid.T) {

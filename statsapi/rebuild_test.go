@@ -16,6 +16,7 @@ import (
 )
 
 func TestRebuildEndsEqualAndQueriesGoOn(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	cfg := k.config(dsn)
@@ -79,6 +80,7 @@ func TestRebuildEndsEqualAndQueriesGoOn(t *testing.T) {
 }
 
 func TestRebuildRefusesToLoseWhatTheTopicsLack(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	i := newInstance(t, k.config(dsn))
@@ -115,6 +117,7 @@ func TestRebuildRefusesToLoseWhatTheTopicsLack(t *testing.T) {
 }
 
 func TestARebuildThatIsCutShortChangesNothing(t *testing.T) {
+	t.Parallel()
 	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
 	conn := connect(t, dsn)
 	cfg := k.config(dsn)

@@ -37,6 +37,7 @@ func values(s statsapi.Series) map[string][]int64 {
 }
 
 func TestSeries(t *testing.T) {
+	t.Parallel()
 	i, _, _ := loaded(t,
 		window("acme", "all", "", minute(0), 3), window("acme", "all", "", minute(2), 4),
 		window("birch", "all", "", minute(2), 5),
@@ -88,6 +89,7 @@ func TestSeries(t *testing.T) {
 }
 
 func TestSeriesIsOfTheLastHourByDefault(t *testing.T) {
+	t.Parallel()
 	now := time.Now()
 	at := now.Add(-10 * time.Minute).Truncate(time.Minute)
 	i, _, _ := loaded(t, window("acme", "all", "", at, 3), window("acme", "all", "", at.Add(-2*time.Hour), 3))
@@ -111,6 +113,7 @@ func TestSeriesIsOfTheLastHourByDefault(t *testing.T) {
 }
 
 func TestSeriesHaveAtMostTenThousandPoints(t *testing.T) {
+	t.Parallel()
 	var muts []table.Mutation
 	for n := range 101 {
 		muts = append(muts, window("acme", "camera", fmt.Sprintf("camera %d", n), minute(0), 1))
@@ -130,6 +133,7 @@ func TestSeriesHaveAtMostTenThousandPoints(t *testing.T) {
 }
 
 func TestSumsThatAreTooGreatStayAtTheGreatest(t *testing.T) {
+	t.Parallel()
 	huge := photo(1)
 	huge.Bytes, huge.Width, huge.Height = 1<<62, 1<<40, 1<<40
 	again := photo(2)
@@ -142,6 +146,7 @@ func TestSumsThatAreTooGreatStayAtTheGreatest(t *testing.T) {
 }
 
 func TestSteps(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]time.Duration{
 		"1m": time.Minute, "5m": 5 * time.Minute, "60m": time.Hour, "1h": time.Hour, "1d": 24 * time.Hour,
 		"1h30m": 90 * time.Minute, "366d": 366 * 24 * time.Hour, "1d1h1m": 25*time.Hour + time.Minute,

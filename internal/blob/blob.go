@@ -41,7 +41,7 @@ type Config struct {
 // PutOptions are Put's conditions and the object's type.
 type PutOptions struct {
 	IfAbsent    bool   // refuse with ErrExists when the key has an object
-	IfMatch     string // refuse with ErrChanged unless the object's ETag is this one
+	IfMatch     string // refuse with ErrChanged unless the object's ETag is this one; the same bytes have the same
 	ContentType string
 }
 

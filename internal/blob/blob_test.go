@@ -192,7 +192,7 @@ func winners(t *testing.T, s *blob.Store, key string, o blob.PutOptions, lost er
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
-			_, err := s.Put(t.Context(), key, fmt.Append(nil, "writer ", i), o)
+			_, err := s.Put(t.Context(), key, fmt.Append(nil, o, " writer ", i), o) // the bytes decide the ETag
 			mu.Lock()
 			defer mu.Unlock()
 			if err == nil {
@@ -230,7 +230,8 @@ func TestIfMatch(t *testing.T) {
 	if err != nil || second == first {
 		t.Fatalf("%q, %v", second, err)
 	}
-	if _, err := s.Put(t.Context(), "k", []byte("three"), blob.PutOptions{IfMatch: first}); !errors.Is(err, blob.ErrChanged) {
+	_, err = s.Put(t.Context(), "k", []byte("three"), blob.PutOptions{IfMatch: first})
+	if !errors.Is(err, blob.ErrChanged) {
 		t.Errorf("with an old ETag: %v", err)
 	}
 	if got := read(t, s, "k"); string(got) != "two" {
@@ -239,7 +240,8 @@ func TestIfMatch(t *testing.T) {
 	if err := s.Delete(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Put(t.Context(), "k", []byte("four"), blob.PutOptions{IfMatch: second}); !errors.Is(err, blob.ErrChanged) {
+	_, err = s.Put(t.Context(), "k", []byte("four"), blob.PutOptions{IfMatch: second})
+	if !errors.Is(err, blob.ErrChanged) {
 		t.Errorf("of a deleted object: %v", err)
 	}
 	if left := keys(t, s, ""); len(left) != 0 {

@@ -119,7 +119,8 @@ func TestUnavailableByAnswer(t *testing.T) {
 		code   string
 		want   bool
 	}{
-		{503, "SlowDown", true}, {500, "InternalError", true}, {503, "ServiceUnavailable", true}, {429, "TooManyRequests", true},
+		{503, "SlowDown", true}, {500, "InternalError", true}, {503, "ServiceUnavailable", true},
+		{429, "TooManyRequests", true},
 		{403, "AccessDenied", false}, {404, "NoSuchBucket", false}, {400, "InvalidArgument", false},
 	} {
 		s := fake(t, func(w http.ResponseWriter, r *http.Request) {
@@ -243,5 +244,20 @@ func TestPromoteMeetsAnother(t *testing.T) {
 		if err := s.Promote(t.Context(), "from", "to", [32]byte{}, "image/png"); !errors.Is(err, want) {
 			t.Errorf("%s: %v", sum, err)
 		}
+	}
+}
+
+func TestRangeErrorFromTheAnswer(t *testing.T) {
+	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			t.Error("the size was in the answer")
+		}
+		w.Header().Set("Content-Range", "bytes */1234")
+		refuse(w, 416, "InvalidRange")
+	})
+	_, err := s.Open(t.Context(), "k", "bytes=2000-")
+	var outside *blob.RangeError
+	if !errors.As(err, &outside) || outside.Total != 1234 {
+		t.Error(err)
 	}
 }

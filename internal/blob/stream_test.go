@@ -58,7 +58,7 @@ func TestAFailedStreamLeavesNothing(t *testing.T) {
 		{"at once", iotest.ErrReader(errReader), 300_000, errReader},
 		{"midway", io.MultiReader(bytes.NewReader(short), iotest.ErrReader(errReader)), 400_000, errReader},
 		{"instead of its end", io.MultiReader(bytes.NewReader(short), iotest.ErrReader(errReader)), 300_000, errReader},
-		{"in a late part", io.MultiReader(bytes.NewReader(long), iotest.ErrReader(errReader)), int64(len(long)) + 1, errReader},
+		{"late", io.MultiReader(bytes.NewReader(long), iotest.ErrReader(errReader)), int64(len(long)) + 1, errReader},
 		{"too short", bytes.NewReader(short), 300_001, blob.ErrSize},
 		{"too long", bytes.NewReader(short), 299_999, blob.ErrSize},
 		{"not empty", bytes.NewReader(short), 0, blob.ErrSize},

@@ -1,6 +1,6 @@
-// Package local runs on one machine what Darkroom needs around it: a broker that speaks Kafka, a gateway that speaks S3,
-// and a real PostgreSQL. Each part keeps its data in one folder, survives a kill at any moment, and speaks the real
-// protocol, so that nothing that uses it can tell the difference.
+// Package local runs on one machine what Darkroom needs around it: a broker that speaks Kafka, a gateway that speaks
+// S3, and a real PostgreSQL. Each part keeps its data in one folder, survives a kill at any moment, and speaks the real
+// protocol, so that nothing that uses it can tell the difference. It runs on Linux.
 //
 // What a part has acknowledged is there after its process was killed. A folder serves one process at a time. All listen
 // on loopback only. A part stops within two seconds, and to stop it again does nothing.

@@ -32,7 +32,8 @@ type parts struct {
 }
 
 func start(ctx context.Context, dir string) (p parts, err error) {
-	if p.kafka, err = local.StartKafka(local.KafkaOptions{Dir: filepath.Join(dir, "kafka"), Topics: map[string]int32{topic: 2}}); err != nil {
+	kafka := local.KafkaOptions{Dir: filepath.Join(dir, "kafka"), Topics: map[string]int32{topic: 2}}
+	if p.kafka, err = local.StartKafka(kafka); err != nil {
 		return p, err
 	}
 	if p.s3, err = local.StartS3(ctx, local.S3Options{Dir: filepath.Join(dir, "s3")}); err != nil {
@@ -53,7 +54,8 @@ func (p parts) write(ctx context.Context, n int) error {
 		return err
 	}
 	defer objects.Close()
-	if _, err := objects.Put(ctx, fmt.Sprintf("numbers/%d", n), fmt.Append(nil, n), blob.PutOptions{IfAbsent: true}); err != nil {
+	key, absent := fmt.Sprintf("numbers/%d", n), blob.PutOptions{IfAbsent: true}
+	if _, err := objects.Put(ctx, key, fmt.Append(nil, n), absent); err != nil {
 		return err
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(p.kafka.Addr()), kgo.DefaultProduceTopic(topic))
@@ -151,8 +153,8 @@ func TestMain(m *testing.M) {
 
 func TestNothingAcknowledgedIsLostOverAKill(t *testing.T) {
 	dir, acked := t.TempDir(), int64(0)
-	for range 2 {
-		acked += writeUntilKilled(t, dir, int(acked)+100)
+	for round := range 2 {
+		acked += writeUntilKilled(t, dir, 1000*round)
 	}
 	p, err := start(t.Context(), dir)
 	if err != nil {
@@ -304,7 +306,8 @@ func TestLockNamesItsHolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := local.Lock(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("in use by process %d", os.Getpid())) {
+	holder := fmt.Sprintf("in use by process %d", os.Getpid())
+	if _, err := local.Lock(dir); err == nil || !strings.Contains(err.Error(), holder) {
 		t.Fatalf("a second lock: %v", err)
 	}
 	if err := errors.Join(first.Close(), first.Close()); err != nil {

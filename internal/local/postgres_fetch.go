@@ -37,7 +37,9 @@ func FetchPostgres(ctx context.Context, cache string) (bin string, err error) {
 }
 
 // fetchPrograms fetches the programs of a major version, 0 being any, unless it did so before.
-func fetchPrograms(ctx context.Context, cache string, major int, account *syscall.Credential, log *slog.Logger) (string, error) {
+func fetchPrograms(
+	ctx context.Context, cache string, major int, account *syscall.Credential, log *slog.Logger,
+) (string, error) {
 	if major == 0 {
 		major = pgPreferred
 	}

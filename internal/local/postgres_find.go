@@ -84,8 +84,8 @@ func programsVersion(bin string, account *syscall.Credential) (int, error) {
 	return major, nil
 }
 
-// chooseAccount returns the account that runs the server when this process is root's, since PostgreSQL refuses root: the
-// one that owns the data already, else a usual one. It has to be in the system's list, where initdb looks up its name.
+// chooseAccount returns the account that runs the server when this process is root's, since PostgreSQL refuses root:
+// the one that owns the data already, else a usual one. It has to be in the system's list, where initdb looks it up.
 func chooseAccount(dir string) (*syscall.Credential, error) {
 	if os.Geteuid() != 0 {
 		return nil, nil

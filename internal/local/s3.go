@@ -33,6 +33,8 @@ const (
 type S3Options struct {
 	Dir  string // absolute; made if it is missing
 	Port int    // 0 picks a free one
+
+	sidecar bool // do without extended attributes, as on a file system that has none
 }
 
 // S3 is an embedded S3 gateway over a folder: each object is a file, DIR/objects/BUCKET/KEY. It does not sync what it
@@ -97,7 +99,7 @@ func (s *S3) start(ctx context.Context, o S3Options, folder io.Closer) (err erro
 	if err != nil {
 		before = "/" // it has been removed
 	}
-	if err = s.serve(ctx, o.Dir, root); err != nil {
+	if err = s.serve(ctx, o, root); err != nil {
 		return errors.Join(err, os.Chdir(before))
 	}
 	s.close = sync.OnceValue(func() error {
@@ -108,8 +110,8 @@ func (s *S3) start(ctx context.Context, o S3Options, folder io.Closer) (err erro
 }
 
 // serve runs the gateway in the background and waits until it listens.
-func (s *S3) serve(ctx context.Context, dir, root string) error {
-	files, err := openObjects(dir, root)
+func (s *S3) serve(ctx context.Context, o S3Options, root string) error {
+	files, err := openObjects(o, root)
 	if err != nil {
 		<-gateway
 		return fmt.Errorf("open the folder: %w", err)

@@ -30,19 +30,19 @@ type objects struct {
 
 // openObjects opens the folder. What S3 keeps beside an object's bytes goes to extended attributes where the file
 // system has them, else to a folder beside it. It changes the working directory.
-func openObjects(dir, root string) (*objects, error) {
+func openObjects(o S3Options, root string) (*objects, error) {
 	opts := posix.PosixOpts{
 		CopyObjectThreshold: 5 << 30, // S3's own limit; zero would refuse every copy
 		DataIntegrityEtag:   true,    // makes the ETag of the checksum, and so spares an MD5 of every object
 		ForceNoObjLockFile:  true,    // conditions are decided in this process: the folder is locked against others
 		IOBufferSize:        s3Buffer,
 	}
-	if (meta.XattrMeta{}).Test(root) == nil {
+	if !o.sidecar && (meta.XattrMeta{}).Test(root) == nil {
 		p, err := posix.New(root, meta.XattrMeta{}, opts)
 		return &objects{Posix: p, links: true}, err
 	}
 	// The library prints a line to stdout if it is told the sidecar's folder too, and needs to know it for nothing else.
-	metadata := filepath.Join(dir, "metadata")
+	metadata := filepath.Join(o.Dir, "metadata")
 	if err := os.MkdirAll(metadata, 0o700); err != nil {
 		return nil, err
 	}

@@ -18,15 +18,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/versity/versitygw/backend/meta"
 
 	"darkroom/internal/blob"
 	"darkroom/internal/local"
 )
 
 // gateway starts a gateway with an empty bucket.
-func gateway(t *testing.T) (*local.S3, *blob.Store) {
+func gateway(t *testing.T, o local.S3Options) (*local.S3, *blob.Store) {
 	t.Helper()
-	s, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
+	s, err := local.StartS3(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +45,7 @@ func gateway(t *testing.T) (*local.S3, *blob.Store) {
 
 // A client that dies in the middle of a body closes its connection in order, as far as the network knows.
 func TestS3RefusesABodyThatEndsEarly(t *testing.T) {
-	s, objects := gateway(t)
+	s, objects := gateway(t, local.S3Options{Dir: t.TempDir()})
 	c := s.Config("numbers")
 	signed, err := s3.NewPresignClient(s3.New(s3.Options{
 		BaseEndpoint: &c.Endpoint, Region: c.Region, UsePathStyle: true,
@@ -82,7 +83,16 @@ func TestS3RefusesABodyThatEndsEarly(t *testing.T) {
 
 // A copy may share its source's bytes, but nothing that is done to one reaches the other.
 func TestS3CopiesAreApart(t *testing.T) {
-	_, objects := gateway(t)
+	for name, o := range map[string]local.S3Options{"attributes": {}, "sidecar": local.S3Options{}.WithSidecar()} {
+		t.Run(name, func(t *testing.T) {
+			o.Dir = t.TempDir()
+			copiesAreApart(t, o)
+		})
+	}
+}
+
+func copiesAreApart(t *testing.T, o local.S3Options) {
+	_, objects := gateway(t, o)
 	ctx, data := t.Context(), []byte("the bytes")
 	for _, mediaType := range []string{"", "text/plain"} {
 		if _, err := objects.Put(ctx, "from", data, blob.PutOptions{ContentType: mediaType}); err != nil {
@@ -115,6 +125,26 @@ func TestS3CopiesAreApart(t *testing.T) {
 		if err := objects.Delete(ctx, "to/a"); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A photo is written once: to give it its name and its type takes no copy of its bytes.
+func TestS3CopiesAnUntypedObjectWithoutItsBytes(t *testing.T) {
+	if err := (meta.XattrMeta{}).Test(t.TempDir()); err != nil {
+		t.Skip(err)
+	}
+	_, objects := gateway(t, local.S3Options{Dir: t.TempDir()}) // its folder is the working directory
+	if err := objects.PutStream(t.Context(), "in/1", bytes.NewReader([]byte("photo")), 5); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("photo"))
+	if err := objects.Promote(t.Context(), "in/1", "to/1", sum, "image/png"); err != nil {
+		t.Fatal(err)
+	}
+	from, errFrom := os.Stat("numbers/in/1")
+	to, errTo := os.Stat("numbers/to/1")
+	if err := errors.Join(errFrom, errTo); err != nil || !os.SameFile(from, to) {
+		t.Errorf("two files, %v", err)
 	}
 }
 
@@ -170,6 +200,12 @@ func TestS3StopsInTimeWithASilentClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	res, err := http.Get(u.String()) // the gateway has accepted the silent connection when it answers the next one
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
 	closed := make(chan error, 1)

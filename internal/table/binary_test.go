@@ -46,6 +46,17 @@ func TestBinaryRefusesACutMessage(t *testing.T) {
 	}
 }
 
+// One row has one form: its names ascend, so none comes twice.
+func TestBinaryRefusesNamesOutOfOrder(t *testing.T) {
+	for _, names := range []string{"ba", "aa"} {
+		b := []byte{2, 1, names[0], byte(table.Boolean), 1, 1, names[1], byte(table.Boolean), 0}
+		var row table.Row
+		if err := row.UnmarshalBinary(b); err == nil {
+			t.Errorf("names %q give %v", names, row)
+		}
+	}
+}
+
 func TestBinaryRefusesOtherGoTypes(t *testing.T) {
 	if _, err := (table.Mutation{Row: table.Row{"a": 1}}).MarshalBinary(); err == nil {
 		t.Error("an int is encoded")

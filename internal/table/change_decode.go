@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 )
@@ -44,7 +45,7 @@ func DecodeChange(value []byte) (Change, error) {
 	if env.Source.Keyspace != "" && env.Source.Keyspace != Keyspace {
 		return Change{}, fmt.Errorf("decode change: %w: keyspace %q", ErrInvalid, env.Source.Keyspace)
 	}
-	if env.Source.TSMicro == nil {
+	if env.Source.TSMicro == nil || *env.Source.TSMicro == math.MinInt64 {
 		return Change{}, fmt.Errorf("decode change: %w: no ts_micro", ErrInvalid)
 	}
 	t, err := known(env.Source.Table)

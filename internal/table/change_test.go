@@ -119,11 +119,12 @@ func TestDecodeChangeRefuses(t *testing.T) {
 		"range deletion": `{"op":"r","source":{"table":"progress","ts_micro":1},"after":{"pipeline":{"value":"a"}}}`,
 		"no table":       `{"op":"i","source":{"ts_micro":1},"after":{"pipeline":{"value":"a"}}}`,
 		"unknown table":  `{"op":"i","source":{"table":"absent","ts_micro":1},"after":{}}`,
-		"other keyspace": `{"op":"i","source":{"table":"progress","keyspace":"k","ts_micro":1},"after":{"pipeline":{"value":"a"}}}`,
-		"no version":     `{"op":"i","source":{"table":"progress"},"after":{"pipeline":{"value":"a"}}}`,
-		"no key":         `{"op":"i","source":{"table":"progress","ts_micro":1},"after":{"version":{"value":1}}}`,
-		"nil key":        `{"op":"d","source":{"table":"progress","ts_micro":1},"after":{"pipeline":{"value":null}}}`,
-		"wrong type":     `{"op":"i","source":{"table":"progress","ts_micro":1},"after":{"pipeline":{"value":1}}}`,
+		"other keyspace": `{"op":"i","source":{"table":"progress","keyspace":"k","ts_micro":1},` +
+			`"after":{"pipeline":{"value":"a"}}}`,
+		"no version": `{"op":"i","source":{"table":"progress"},"after":{"pipeline":{"value":"a"}}}`,
+		"no key":     `{"op":"i","source":{"table":"progress","ts_micro":1},"after":{"version":{"value":1}}}`,
+		"nil key":    `{"op":"d","source":{"table":"progress","ts_micro":1},"after":{"pipeline":{"value":null}}}`,
+		"wrong type": `{"op":"i","source":{"table":"progress","ts_micro":1},"after":{"pipeline":{"value":1}}}`,
 		"fraction": `{"op":"i","source":{"table":"progress","ts_micro":1},` +
 			`"after":{"pipeline":{"value":"a"},"version":{"value":1.5}}}`,
 		"too large": `{"op":"i","source":{"table":"progress","ts_micro":1},` +
@@ -165,7 +166,8 @@ func FuzzDecodeChange(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(value)
-	f.Add([]byte(`{"op":"d","source":{"table":"progress","ts_micro":1,"pos":1e3},"after":{"pipeline":{"value":"a"},"x":null}}`))
+	f.Add([]byte(`{"op":"d","source":{"table":"progress","ts_micro":1,"pos":1e3},` +
+		`"after":{"pipeline":{"value":"a"},"x":null}}`))
 	f.Add([]byte(`{"op":"u","source":{"table":"table_test_mixed","ts_micro":-1},"after":{"p_text":{"value":"\ud800"},` +
 		`"p_int":{"value":-0},"c_blob":{"value":""},"c_bool":{"value":true,"set":true},"blob":{"value":[1,2]}}}`))
 	f.Fuzz(func(t *testing.T, b []byte) {

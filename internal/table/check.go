@@ -3,10 +3,13 @@ package table
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unicode/utf8"
 )
+
+var errNoVersion = fmt.Errorf("the version %d stands for none", math.MinInt64)
 
 // ErrInvalid marks a mutation, key or query that does not fit its table. The caller has a bug or bad data: repeating
 // the call does not help.
@@ -57,12 +60,15 @@ func typeOfValue(value any) (Type, bool) {
 func (t Table) Key() []Column { return slices.Concat(t.Partition, t.Clustering) }
 
 // Check reports, as an ErrInvalid, why the mutation cannot be applied: an unknown table or column, a key column that is
-// missing or nil, a value of the wrong type, text that is not UTF-8, a deletion with cells, or more than MaxMutation
-// bytes.
+// missing or nil, a value of the wrong type, text that is not UTF-8, a deletion with cells, more than MaxMutation bytes,
+// or the least version, which is Cassandra's mark for none.
 func (m Mutation) Check() error {
 	t, err := known(m.Table)
 	if err != nil {
 		return err
+	}
+	if m.Version == math.MinInt64 {
+		return t.invalid(errNoVersion)
 	}
 	if m.Delete {
 		return t.CheckKey(m.Row)

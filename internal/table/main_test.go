@@ -3,6 +3,7 @@ package table_test
 import (
 	"bytes"
 	"maps"
+	"math"
 	"slices"
 
 	"pgregory.net/rapid"
@@ -30,7 +31,7 @@ func drawMixed(t *rapid.T) Mixed {
 		PText: rapid.String().Draw(t, "p_text"), PInt: rapid.Int64().Draw(t, "p_int"),
 		CBlob: blob.Draw(t, "c_blob"), CBool: rapid.Bool().Draw(t, "c_bool"),
 		Text: rapid.String().Draw(t, "text"), Blob: blob.Draw(t, "blob"),
-		Flag: rapid.Bool().Draw(t, "flag"), Version: rapid.Int64().Draw(t, "version"),
+		Flag: rapid.Bool().Draw(t, "flag"), Version: rapid.Int64Min(math.MinInt64+1).Draw(t, "version"),
 	}
 }
 

@@ -3,7 +3,7 @@
 // Its semantics are Cassandra's: every write is an upsert (or a row deletion) that carries a version, and what a reader
 // sees depends on the set of writes alone, never on their order or on how often each was applied. For each cell the
 // write of the greatest version wins. At equal versions a deletion beats a value, and of two values the one whose
-// serialized bytes are greater (compared as unsigned bytes) wins. A row deletion at version v hides every cell whose
+// serialised bytes are greater (compared as unsigned bytes) wins. A row deletion at version v hides every cell whose
 // version is at most v. A row exists while it has a live cell or a row marker newer than its deletion; an upsert
 // writes the marker.
 //

@@ -3,6 +3,7 @@ package table_test
 import (
 	"errors"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
@@ -166,6 +167,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"int for int64":       {with(table.Row{"version": 1}), "version holds int, not bigint"},
 		"not UTF-8":           {with(table.Row{"text": "\xff"}), "text is not UTF-8"},
 		"deletion with cells": {deletion, "key columns only"},
+		"no version":          {table.Mutation{Table: "table_test_mixed", Row: key, Version: math.MinInt64}, "stands for none"},
 		"too large":           {with(table.Row{"blob": make([]byte, table.MaxMutation)}), "65536 are allowed"},
 	}
 	for name, tt := range tests {

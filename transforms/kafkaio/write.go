@@ -8,10 +8,13 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"darkroom/transforms/sink"
 )
 
 func init() {
-	register.DoFn2x1[context.Context, Message, error](&writeFn{})
+	register.DoFn3x1[context.Context, Message, func(int64), error](&writeFn{})
+	register.Emitter1[int64]()
 	beam.RegisterType(reflect.TypeFor[Message]())
 }
 
@@ -28,9 +31,9 @@ type Sink struct {
 // again writes them again, so delivery is at least once and messages carry an id by which a repeat is known.
 //
 //	Write: PCollection<Message> -> ()
-func Write(s beam.Scope, sink Sink, messages beam.PCollection) {
+func Write(s beam.Scope, to Sink, messages beam.PCollection) {
 	s = s.Scope("kafkaio.Write")
-	beam.ParDo0(s, &writeFn{Sink: sink}, messages)
+	sink.End(s, beam.ParDo(s, &writeFn{Sink: to}, messages))
 }
 
 type writeFn struct {
@@ -50,14 +53,14 @@ func (f *writeFn) Setup() error {
 	return nil
 }
 
-func (f *writeFn) StartBundle() { f.promise = kgo.AbortingFirstErrPromise(f.cl) }
+func (f *writeFn) StartBundle(func(int64)) { f.promise = kgo.AbortingFirstErrPromise(f.cl) }
 
-func (f *writeFn) ProcessElement(ctx context.Context, m Message) error {
+func (f *writeFn) ProcessElement(ctx context.Context, m Message, _ func(int64)) error {
 	f.cl.Produce(ctx, &kgo.Record{Key: m.Key, Value: m.Value}, f.promise.Promise())
 	return nil
 }
 
-func (f *writeFn) FinishBundle() error {
+func (f *writeFn) FinishBundle(func(int64)) error {
 	if err := f.promise.Err(); err != nil {
 		return fmt.Errorf("write to %s: %w", f.Sink.Topic, err)
 	}

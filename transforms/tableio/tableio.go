@@ -12,6 +12,7 @@ import (
 
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/transforms/sink"
 )
 
 const (
@@ -38,7 +39,9 @@ func decodeMutation(b []byte) (m table.Mutation, err error) { return m, m.Unmars
 //	Write: PCollection<table.Mutation> -> PCollection<int64>
 func Write(s beam.Scope, dsn string, mutations beam.PCollection) beam.PCollection {
 	s = s.Scope("tableio.Write")
-	return beam.ParDo(s, &writeFn{DSN: dsn}, mutations)
+	written := beam.ParDo(s, &writeFn{DSN: dsn}, mutations)
+	sink.End(s, written)
+	return written
 }
 
 type writeFn struct {
