@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"mime/multipart"
@@ -10,6 +11,8 @@ const (
 	maxAround = 128 << 10 // bytes of a form before its file, and again after it
 	maxParts  = 32        // parts of a form, beside the file
 	maxField  = 64 << 10  // bytes of a field that is passed over
+
+	formBuffer = 64 << 10
 )
 
 // form reads multipart/form-data (RFC 7578) as it arrives. Its errors are refusals.
@@ -19,8 +22,9 @@ type form struct {
 	seen  int // parts, beside the file
 }
 
+// newForm reads the body in larger pieces than mime/multipart would.
 func newForm(body io.Reader, boundary string) *form {
-	q := &quota{r: body, left: maxAround}
+	q := &quota{r: bufio.NewReaderSize(body, formBuffer), left: maxAround}
 	return &form{body: q, parts: multipart.NewReader(q, boundary)}
 }
 

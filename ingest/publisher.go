@@ -40,10 +40,9 @@ func newPublisher(cfg Config, log *slog.Logger) (*publisher, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(cfg.Brokers...),
 		kgo.ClientID("darkroom-ingest"),
-		// The defaults are an idempotent producer and acks=all. What waits for Kafka must not wait for company.
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerLinger(0),
-		kgo.ProducerBatchCompression(kgo.ZstdCompression(), kgo.NoCompression()),
+		kgo.RequiredAcks(kgo.AllISRAcks()), // the producer is idempotent by default
+		kgo.ProducerLinger(0),              // an upload waits for its event, which must not wait for company
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.MaxBufferedRecords(maxBuffered),
 		kgo.DialTimeout(2*time.Second),
 		kgo.MetadataMinAge(retryKafka),

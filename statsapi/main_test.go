@@ -37,7 +37,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	flag.Parse()
 	if f := flag.Lookup("rapid.checks"); f.Value.String() == f.DefValue {
-		_ = f.Value.Set("20") // each check consumes from Kafka into PostgreSQL several times
+		_ = f.Value.Set("15") // each check consumes from Kafka into PostgreSQL several times
 	}
 	dir, err := os.MkdirTemp("", "statsapi")
 	if err != nil {

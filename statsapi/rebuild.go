@@ -19,6 +19,9 @@ var ErrIncomplete = errors.New("the topics no longer hold everything that the co
 
 const takeStatisticsSQL = "VACUUM (ANALYZE) image, hash_band, bucket, image_stats" //nolint:misspell // SQL
 
+// lockPatience is how long a rebuild waits for an instance to end.
+const lockPatience = 2 * time.Second
+
 // pollPause is how long a rebuild waits for records before it looks whether it should go on.
 const pollPause = time.Second
 
@@ -31,12 +34,15 @@ func (s *Service) Rebuild(ctx context.Context, progress func(done, total int64))
 		return err
 	}
 	defer disconnect(conn)
-	leads, err := tryLock(ctx, conn)
+	// The server may not have noticed yet that an instance which held the lock has ended.
+	patience, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	err = s.lock(patience, conn)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return ErrConsuming
+	}
 	if err != nil {
 		return err
-	}
-	if !leads {
-		return ErrConsuming
 	}
 	if err := s.fill(ctx, conn, progress); err != nil {
 		s.clear(conn, schemaNext)

@@ -15,6 +15,8 @@ import (
 const (
 	// partSize is the least that S3 takes for a part but the last. With its 10,000 parts an object has at most 48 GiB.
 	partSize = 5 << 20
+	// partGrace is how long a part on its way may still take after the caller has cancelled.
+	partGrace = 5 * time.Second
 	// abortTimeout bounds the clearing up after a failed upload, whose own context may be over.
 	abortTimeout = 10 * time.Second
 )
@@ -84,24 +86,22 @@ type upload struct {
 	done []types.CompletedPart
 }
 
-// send uploads the parts in their order: one is on its way while the next is read.
+// send uploads the parts in their order: one is on its way while the next is read. Whatever fails, it returns when none
+// is on its way any more: S3 may keep a part that meets the abort of its upload.
 func (u *upload) send(ctx context.Context, r io.Reader, first *[partSize]byte) error {
 	second := parts.Get().(*[partSize]byte)
 	defer parts.Put(second)
-	ctx, cancel := context.WithCancel(ctx)
+	parting, cancel := linger(ctx, partGrace)
 	defer cancel()
 	now, next := first, second
 	for n, last := partSize, false; n > 0; now, next = next, now {
 		sent := make(chan error, 1)
-		go func(data []byte) { sent <- u.part(ctx, data) }(now[:n])
+		go func(data []byte) { sent <- u.part(parting, data) }(now[:n])
 		var failed error
 		if n = 0; !last {
 			n, last, failed = fill(ctx, r, next[:])
 		}
-		if failed != nil {
-			cancel()
-		}
-		err := <-sent // the part's buffer is in use until then
+		err := <-sent
 		if failed != nil {
 			return fmt.Errorf("put %s: %w", u.key, failed)
 		}
@@ -110,6 +110,16 @@ func (u *upload) send(ctx context.Context, r io.Reader, first *[partSize]byte) e
 		}
 	}
 	return nil
+}
+
+// linger returns a context that ends a while after ctx does.
+func linger(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	return longer, func() {
+		stop()
+		cancel()
+	}
 }
 
 func (u *upload) part(ctx context.Context, data []byte) error {

@@ -99,7 +99,7 @@ func uploads(t *testing.T, c blob.Config) int {
 }
 
 func TestACancelledStreamLeavesNothing(t *testing.T) {
-	s := bucket(t)
+	g, s := gateway(t)
 	for name, size := range map[string]int64{"known": 3 * part, "unknown": -1} {
 		ctx, cancel := context.WithCancel(t.Context())
 		sent := 0
@@ -116,6 +116,9 @@ func TestACancelledStreamLeavesNothing(t *testing.T) {
 	}
 	if got := keys(t, s, ""); got != nil {
 		t.Errorf("left: %v", got)
+	}
+	if open := uploads(t, g.Config("photos")); open != 0 {
+		t.Errorf("%d multipart uploads are left", open)
 	}
 }
 

@@ -3,28 +3,41 @@ package embedded
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"darkroom/internal/table"
 )
 
-// The first byte of a key in pebble.
+// The key space. Rows lie under
+//
+//	'r' | table | 0x00 | partition columns | clustering columns
+//
+// where each column is written so that bytes order as values do: a Boolean as one byte, a BigInt big endian with its
+// sign bit flipped, and a Text or Blob with 0x00 written as 0x00 0xff and 0x00 0x01 after its end, which puts "a" before
+// "a\x00" and both before "ab". Each column's form ends by itself, so the form of a prefix is a prefix of the form.
 const (
-	dataSpace = 'd' // d | table | 0 | partition columns | clustering columns: a row
-	logSpace  = 'l' // l | sequence number: a change to be published
+	spaceRows      = 'r'
+	spaceLog       = 'l'
+	spaceMeta      = 'm'
+	escape         = 0x00
+	escapedZero    = 0xff
+	escapedEnd     = 0x01
+	signBit        = 1 << 63
+	afterTableName = 0x00
 )
 
-// Text and blobs end with a terminator that sorts before everything that may follow, and their zero bytes are escaped,
-// so that the order of the encoded keys is that of the values, column by column.
-const (
-	escape     = 0x00
-	escaped    = 0xFF
-	terminator = 0x01
-)
+// appendTablePrefix appends what the keys of all rows of a table begin with.
+func appendTablePrefix(b []byte, t table.Table) []byte {
+	b = append(b, spaceRows)
+	b = append(b, t.Name...)
+	return append(b, afterTableName)
+}
 
-func appendTable(b []byte, name string) []byte {
-	b = append(b, dataSpace)
-	b = append(b, name...)
-	return append(b, 0)
+// appendRowKey appends the key of the row. Its key columns have been checked.
+func appendRowKey(b []byte, t table.Table, row table.Row) []byte {
+	b = appendTablePrefix(b, t)
+	b = appendColumns(b, t.Partition, row)
+	return appendColumns(b, t.Clustering, row)
 }
 
 func appendColumns(b []byte, columns []table.Column, row table.Row) []byte {
@@ -34,116 +47,117 @@ func appendColumns(b []byte, columns []table.Column, row table.Row) []byte {
 	return b
 }
 
-// appendKeyValue appends a key column, which has been checked.
 func appendKeyValue(b []byte, value any) []byte {
 	switch v := value.(type) {
 	case string:
-		return appendEscaped(b, []byte(v))
+		return appendEscaped(b, v)
 	case []byte:
 		return appendEscaped(b, v)
 	case int64:
-		return binary.BigEndian.AppendUint64(b, uint64(v)^1<<63)
+		return binary.BigEndian.AppendUint64(b, uint64(v)^signBit)
 	case bool:
 		if v {
 			return append(b, 1)
 		}
 		return append(b, 0)
 	}
-	panic(fmt.Sprintf("key column of type %T", value)) // Check has let it pass: a bug
+	panic(fmt.Sprintf("key value of type %T was not checked", value))
 }
 
-func appendEscaped(b, v []byte) []byte {
-	for _, c := range v {
-		b = append(b, c)
-		if c == escape {
-			b = append(b, escaped)
+func appendEscaped[T string | []byte](b []byte, v T) []byte {
+	for i := range len(v) {
+		b = append(b, v[i])
+		if v[i] == escape {
+			b = append(b, escapedZero)
 		}
 	}
-	return append(b, escape, terminator)
+	return append(b, escape, escapedEnd)
 }
 
-func rowKey(t table.Table, row table.Row) []byte {
-	return appendColumns(appendTable(nil, t.Name), t.Key(), row)
-}
-
-// keyColumns reads the key columns back.
-func keyColumns(t table.Table, key []byte) (table.Row, error) {
-	rest := key[len(t.Name)+2:]
+// keyRow reads the key columns of a row's key.
+func keyRow(t table.Table, key []byte) (table.Row, error) {
+	prefix := len(t.Name) + 2
+	if len(key) < prefix {
+		return nil, errCorrupt
+	}
+	r := reader{rest: key[prefix:]}
 	row := make(table.Row, len(t.Partition)+len(t.Clustering)+len(t.Regular))
-	for _, c := range t.Key() {
-		value, n := decodeKeyValue(c.Type, rest)
-		if n == 0 {
-			return nil, fmt.Errorf("read key of %s: column %s is cut", t.Name, c.Name)
+	for _, columns := range [][]table.Column{t.Partition, t.Clustering} {
+		for _, c := range columns {
+			row[c.Name] = r.keyValue(c.Type)
 		}
-		row[c.Name], rest = value, rest[n:]
+	}
+	if r.bad || len(r.rest) > 0 {
+		return nil, errCorrupt
 	}
 	return row, nil
 }
 
-// decodeKeyValue returns the value and its encoded length, zero if it is cut.
-func decodeKeyValue(t table.Type, b []byte) (value any, n int) {
+func (r *reader) keyValue(t table.Type) any {
 	switch t {
 	case table.BigInt:
-		if len(b) < 8 {
-			return nil, 0
-		}
-		return int64(binary.BigEndian.Uint64(b) ^ 1<<63), 8
+		return int64(uint64(r.int64()) ^ signBit)
 	case table.Boolean:
-		if len(b) < 1 {
-			return nil, 0
-		}
-		return b[0] == 1, 1
+		return r.byte() == 1
+	case table.Text:
+		return string(r.escaped())
 	}
-	raw := []byte{}
-	for i := 0; i+1 < len(b); i++ {
-		if b[i] != escape {
-			raw = append(raw, b[i])
+	return r.escaped()
+}
+
+func (r *reader) escaped() []byte {
+	out := []byte{}
+	for {
+		b := r.byte()
+		if b != escape {
+			out = append(out, b)
 			continue
 		}
-		if b[i+1] == terminator {
-			if t == table.Text {
-				return string(raw), i + 2
-			}
-			return raw, i + 2
+		switch r.byte() {
+		case escapedZero:
+			out = append(out, escape)
+		case escapedEnd:
+			return out
+		default: // also at the end of the bytes, which read as zeroes
+			r.bad, r.rest = true, nil
+			return nil
 		}
-		raw = append(raw, escape)
-		i++
 	}
-	return nil, 0
 }
 
-// bounds are the first key of a query and the first behind it.
-func bounds(t table.Table, q table.Query) (lower, upper []byte) {
-	base := appendTable(nil, t.Name)
-	if q.Partition == nil {
-		return base, successor(base)
+// span is the range of keys from lower, inclusive, to upper, exclusive.
+type span struct{ lower, upper []byte }
+
+// spanOf is where the rows of a checked query lie.
+func spanOf(t table.Table, q table.Query) span {
+	prefix := appendTablePrefix(nil, t)
+	if q.Partition != nil {
+		prefix = appendColumns(prefix, t.Partition, q.Partition)
 	}
-	base = appendColumns(base, t.Partition, q.Partition)
-	lower, upper = base, successor(base)
-	if q.From != nil {
-		lower = base[:len(base):len(base)]
-		for _, v := range q.From {
-			lower = appendKeyValue(lower, v)
-		}
+	s := span{lower: prefix, upper: afterPrefix(prefix)}
+	if len(q.From) > 0 {
+		s.lower = appendBound(prefix, q.From)
 	}
-	if q.To != nil {
-		upper = base[:len(base):len(base)]
-		for _, v := range q.To {
-			upper = appendKeyValue(upper, v)
-		}
+	if len(q.To) > 0 {
+		s.upper = appendBound(prefix, q.To)
 	}
-	return lower, upper
+	return s
 }
 
-// successor is the first key behind all that begin with the prefix.
-func successor(prefix []byte) []byte {
-	s := append([]byte(nil), prefix...)
-	for i := len(s) - 1; i >= 0; i-- {
-		if s[i]++; s[i] != 0 {
-			return s[:i+1]
-		}
+func appendBound(prefix []byte, bound []any) []byte {
+	b := slices.Clone(prefix)
+	for _, value := range bound {
+		b = appendKeyValue(b, value)
 	}
-	return nil // all 0xFF: pebble's open end; no key of ours begins so
+	return b
 }
 
-func logKey(seq uint64) []byte { return binary.BigEndian.AppendUint64([]byte{logSpace}, seq) }
+// afterPrefix is the first key after all keys that begin with the prefix, whose first byte is below 0xff.
+func afterPrefix(prefix []byte) []byte {
+	b := slices.Clone(prefix)
+	for b[len(b)-1] == 0xff {
+		b = b[:len(b)-1]
+	}
+	b[len(b)-1]++
+	return b
+}

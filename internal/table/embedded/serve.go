@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/rpc"
 	"sync"
@@ -10,59 +11,22 @@ import (
 	"darkroom/internal/table"
 )
 
-const (
-	pageRows  = 500
-	pageBytes = 1 << 20
-	service   = "Table"
-)
-
-// server offers a store to other processes, by net/rpc.
+// server offers a store to other processes over net/rpc. Its methods have that package's form: exported, with a request,
+// a reply, and an error for a message that cannot be read.
 type server struct{ store *Store }
 
-// The messages, exported for net/rpc only. Mutations and rows are in their own binary form.
-type (
-	ApplyRequest struct{ Mutations [][]byte }
-	GetRequest   struct {
-		Table string
-		Key   []byte
-	}
-	ScanRequest struct {
-		Query    QueryMessage
-		Behind   []byte // key of the last row of the page before
-		MaxRows  int
-		MaxBytes int
-	}
-	QueryMessage struct {
-		Table        string
-		Whole        bool // no partition
-		Partition    []byte
-		From, To     []byte // rows with the bound's values under their clustering columns' names
-		NoFrom, NoTo bool
-	}
-	Reply struct {
-		Rows    [][]byte
-		Behind  []byte // of the last row, when there may be more
-		Missing bool   // table.ErrNotFound
-		Invalid string // table.ErrInvalid, and what
-		Failed  string // any other error
-	}
-)
-
-// Serve answers on the listener until ctx ends. It does not close the store.
+// Serve answers what Dial's stores ask, on the listener, until ctx ends; then it closes the listener and the connections,
+// waits for the calls under way, and returns nil. It does not close the store. There is no authentication: listen where
+// only the system itself can connect.
 func Serve(ctx context.Context, l net.Listener, s *Store) error {
 	srv := rpc.NewServer()
-	if err := srv.RegisterName(service, &server{s}); err != nil {
-		return err
+	if err := srv.RegisterName(serviceName, &server{s}); err != nil {
+		return fmt.Errorf("serve table store: %w", err)
 	}
-	var mu sync.Mutex
-	conns := map[net.Conn]bool{}
+	conns := &connections{open: map[net.Conn]bool{}}
 	stop := context.AfterFunc(ctx, func() {
-		l.Close()
-		mu.Lock()
-		defer mu.Unlock()
-		for c := range conns {
-			c.Close()
-		}
+		_ = l.Close() // Accept tells
+		conns.closeAll()
 	})
 	defer stop()
 	var running sync.WaitGroup
@@ -70,27 +34,55 @@ func Serve(ctx context.Context, l net.Listener, s *Store) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
-			if ctx.Err() != nil && errors.Is(err, net.ErrClosed) {
+			conns.closeAll()
+			if ctx.Err() != nil {
 				return nil
 			}
-			return err
+			return fmt.Errorf("serve table store: %w", err)
 		}
-		mu.Lock()
-		conns[conn] = true
-		mu.Unlock()
-		if ctx.Err() != nil {
-			conn.Close()
+		if !conns.add(conn) {
+			continue
 		}
 		running.Go(func() {
-			srv.ServeConn(conn)
-			mu.Lock()
-			delete(conns, conn)
-			mu.Unlock()
+			srv.ServeConn(conn) // returns when the connection is closed and its calls have ended
+			conns.remove(conn)
 		})
 	}
 }
 
-// The methods below are net/rpc's: exported, with a request, a reply and an error that only a broken message gives.
+// connections are those that are open, so that they can all be closed.
+type connections struct {
+	mu     sync.Mutex
+	open   map[net.Conn]bool
+	closed bool
+}
+
+// add reports false, and closes the connection, after closeAll.
+func (c *connections) add(conn net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		_ = conn.Close()
+		return false
+	}
+	c.open[conn] = true
+	return true
+}
+
+func (c *connections) remove(conn net.Conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, conn)
+}
+
+func (c *connections) closeAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	for conn := range c.open {
+		_ = conn.Close()
+	}
+}
 
 // Apply applies mutations.
 func (s *server) Apply(req *ApplyRequest, out *Reply) error {
@@ -120,30 +112,32 @@ func (s *server) Get(req *GetRequest, out *Reply) error {
 
 // Scan reads a page of rows.
 func (s *server) Scan(req *ScanRequest, out *Reply) error {
-	q, err := req.Query.query()
+	q, err := req.query()
+	if err == nil {
+		err = q.Check()
+	}
 	if err != nil {
-		return err
+		out.fail(err)
+		return nil
 	}
-	size := 0
-	for r, err := range s.store.scan(context.Background(), q, req.Behind) {
+	t, _ := table.Lookup(q.Table) // Check has found it
+	sp := spanOf(t, q)
+	if req.From != nil {
+		sp.lower = req.From
+	}
+	rows, next, err := s.store.page(context.Background(), t, sp, req.Limit)
+	for _, row := range rows {
 		if err == nil {
-			err = out.add(r.row)
-		}
-		if err != nil {
-			out.fail(err)
-			return nil
-		}
-		size += len(out.Rows[len(out.Rows)-1])
-		if len(out.Rows) >= req.MaxRows || size >= req.MaxBytes {
-			out.Behind = r.key
-			return nil
+			err = out.add(row)
 		}
 	}
+	out.Next = next
+	out.fail(err)
 	return nil
 }
 
 // Ping answers.
-func (s *server) Ping(_ *GetRequest, out *Reply) error {
+func (s *server) Ping(_ *PingRequest, out *Reply) error {
 	out.fail(s.store.Ping(context.Background()))
 	return nil
 }
@@ -155,79 +149,18 @@ func (r *Reply) add(row table.Row) error {
 }
 
 func (r *Reply) fail(err error) {
+	if err == nil {
+		return
+	}
+	r.Rows, r.Next, r.Message = nil, nil, err.Error()
 	switch {
-	case err == nil:
 	case errors.Is(err, table.ErrNotFound):
-		r.Missing = true
+		r.Code = codeNotFound
 	case errors.Is(err, table.ErrInvalid):
-		r.Invalid = err.Error()
+		r.Code = codeInvalid
+	case errors.Is(err, ErrClosed):
+		r.Code = codeClosed
 	default:
-		r.Failed = err.Error()
+		r.Code = codeFailed
 	}
-}
-
-// remoteInvalid is a table.ErrInvalid with the server's words.
-type remoteInvalid string
-
-func (e remoteInvalid) Error() string        { return string(e) }
-func (e remoteInvalid) Is(target error) bool { return target == table.ErrInvalid }
-
-func (r *Reply) err() error {
-	switch {
-	case r.Missing:
-		return table.ErrNotFound
-	case r.Invalid != "":
-		return remoteInvalid(r.Invalid)
-	case r.Failed != "":
-		return errors.New(r.Failed)
-	}
-	return nil
-}
-
-func newQueryMessage(t table.Table, q table.Query) (m QueryMessage, err error) {
-	m = QueryMessage{Table: q.Table, Whole: q.Partition == nil, NoFrom: q.From == nil, NoTo: q.To == nil}
-	var errs [3]error
-	m.Partition, errs[0] = q.Partition.MarshalBinary()
-	m.From, errs[1] = prefixRow(t, q.From).MarshalBinary()
-	m.To, errs[2] = prefixRow(t, q.To).MarshalBinary()
-	return m, errors.Join(errs[:]...)
-}
-
-func prefixRow(t table.Table, prefix []any) table.Row {
-	row := table.Row{}
-	for i, v := range prefix {
-		row[t.Clustering[i].Name] = v
-	}
-	return row
-}
-
-func (m QueryMessage) query() (table.Query, error) {
-	q := table.Query{Table: m.Table}
-	var rows [3]table.Row
-	for i, b := range [][]byte{m.Partition, m.From, m.To} {
-		if err := rows[i].UnmarshalBinary(b); err != nil {
-			return q, err
-		}
-	}
-	if !m.Whole {
-		q.Partition = rows[0]
-	}
-	t, _ := table.Lookup(m.Table) // Scan checks it
-	if !m.NoFrom {
-		q.From = prefixOf(t, rows[1])
-	}
-	if !m.NoTo {
-		q.To = prefixOf(t, rows[2])
-	}
-	return q, nil
-}
-
-func prefixOf(t table.Table, row table.Row) []any {
-	prefix := []any{}
-	for _, c := range t.Clustering {
-		if v, ok := row[c.Name]; ok {
-			prefix = append(prefix, v)
-		}
-	}
-	return prefix
 }

@@ -1,290 +1,285 @@
-// Package embedded is the table store of one machine, in a folder, on pebble.
+// Package embedded is a table.Store in one directory of one process, on Pebble (https://github.com/cockroachdb/pebble),
+// with the semantics that package table describes and the same change stream that Debezium makes of Cassandra.
 //
-// A write is blind: pebble merges what was written to a row when somebody reads it, so writers take no locks and wait
-// only for the disk, several of them for one sync. Every mutation is also appended to a log of changes, in the same
-// batch, from which a publisher feeds Kafka; an entry is removed when Kafka has it.
+// A row is one key. A mutation is written without reading the row, as a Pebble merge operand, and operands are joined
+// when they are read or compacted; joining is commutative, associative and idempotent. Concurrent writes share one
+// fsync. A deleted row leaves a key of a few bytes behind for ever, which is what keeps an older write from bringing it
+// back. A reader may see a write a moment before its Apply returns.
+//
+// When Kafka brokers are given, each mutation is also appended to a change log, in the same atomic batch. A publisher
+// moves the log to Kafka in its order and forgets what the brokers have acknowledged: at least once, also over kill -9,
+// and as soon as Kafka answers again after it was away.
+//
+// Serve and Dial let other processes use the store, which only one process can open.
 package embedded
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
-	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"darkroom/internal/table"
 )
 
-// Options are what a store may be given.
+// ErrInUse is returned by Open while this or another process has the directory open. The caller stops the other one, or
+// dials it.
+var ErrInUse = errors.New("in use by another store")
+
+// ErrClosed is returned by a store after its Close. The caller opens it again.
+var ErrClosed = errors.New("table store is closed")
+
+// Options configure a store.
 type Options struct {
-	Brokers []string     // that changes are published to; empty: there is no log of changes
-	Log     *slog.Logger // default: slog's
+	// Brokers are the Kafka brokers, host:port, that changes are published to. Without brokers no change log is kept:
+	// what is written then will never be published. Changes that an earlier Open left in the log stay there.
+	Brokers []string
+	Logger  *slog.Logger // nil: slog.Default()
 }
 
-// Store is the store. It implements table.Store.
+// Sizes in bytes. A store takes about their sum in memory.
+const (
+	blockCacheSize = 32 << 20
+	memTableSize   = 16 << 20
+)
+
+// Store is the embedded table.Store. It is safe for concurrent use.
 type Store struct {
-	db  *pebble.DB
-	log *slog.Logger
+	db        *pebble.DB
+	lock      *pebble.Lock
+	log       *changeLog // nil: none is kept
+	publisher *publisher // nil: none is kept
 
-	publisher *publisher // nil: changes are not published
-
-	mu  sync.Mutex // orders the log of changes like the writes
-	seq uint64     // the last number given
-
-	closed atomic.Bool
+	mu     sync.RWMutex // held for reading by each use of db
+	closed bool
 }
 
-// Open opens the store in the folder, and makes it if there is none. A second process is refused.
+var _ table.Store = (*Store)(nil)
+
+// Open opens the store in dir, which it makes when there is none. The context bounds the opening only.
 func Open(ctx context.Context, dir string, o Options) (*Store, error) {
-	log := o.Log
-	if log == nil {
-		log = slog.Default()
-	}
-	db, err := pebble.Open(dir, &pebble.Options{
-		FormatMajorVersion: pebble.FormatNewest, Merger: merger, Logger: quiet{log},
-	})
+	s, err := open(ctx, dir, o)
 	if err != nil {
 		return nil, fmt.Errorf("open table store in %s: %w", dir, err)
-	}
-	s := &Store{db: db, log: log}
-	if len(o.Brokers) == 0 {
-		return s, nil
-	}
-	last, err := s.lastLogged()
-	if err == nil {
-		s.seq = last
-		s.publisher, err = startPublisher(ctx, s, o.Brokers)
-	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open table store in %s: %w", dir, err), db.Close())
 	}
 	return s, nil
 }
 
-// quiet passes on what pebble says only if it is an error.
-type quiet struct{ log *slog.Logger }
-
-func (quiet) Infof(string, ...any) {}
-func (q quiet) Errorf(format string, args ...any) {
-	q.log.Error("table store: " + fmt.Sprintf(format, args...))
-}
-
-// Fatalf must not return: pebble's state is not to be trusted afterwards.
-func (q quiet) Fatalf(format string, args ...any) {
-	panic("table store: " + fmt.Sprintf(format, args...))
-}
-
-// errClosed says that the store was closed; the caller has a bug.
-var errClosed = errors.New("table store is closed")
-
-// Apply implements table.Store. All of the mutations are applied or, if one of them does not fit its table, none.
-func (s *Store) Apply(ctx context.Context, muts []table.Mutation) error {
+func open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return nil, err
 	}
-	if s.closed.Load() {
-		return errClosed
+	if o.Logger == nil {
+		o.Logger = slog.Default()
 	}
-	batch := s.db.NewBatch()
-	defer batch.Close()
-	for _, m := range muts {
-		if err := m.Check(); err != nil {
-			return err
-		}
-		t, _ := table.Lookup(m.Table) // Check has found it
-		value, err := cellsOf(t, m).encode()
-		if err != nil {
-			return fmt.Errorf("encode row of %s: %w", m.Table, err)
-		}
-		if err := batch.Merge(rowKey(t, m.Row), value, nil); err != nil {
-			return fmt.Errorf("write row of %s: %w", m.Table, err)
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return nil, err
+	}
+	db, err := pebble.Open(dir, pebbleOptions(o.Logger, lock))
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s := &Store{db: db, lock: lock}
+	if len(o.Brokers) > 0 {
+		if err := s.startPublishing(o); err != nil {
+			return nil, errors.Join(err, db.Close(), lock.Close())
 		}
 	}
-	last, err := s.commit(batch, muts)
+	return s, nil
+}
+
+func lockDirectory(dir string) (*pebble.Lock, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	if err == nil {
+		return lock, nil
+	}
+	// fcntl does not tell a process from itself, so Pebble keeps a list for its own process and has no error value.
+	if errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held by current process") {
+		return nil, ErrInUse
+	}
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		return nil, pathErr
+	}
+	return nil, err
+}
+
+func pebbleOptions(logger *slog.Logger, lock *pebble.Lock) *pebble.Options {
+	o := &pebble.Options{
+		FormatMajorVersion: pebble.FormatNewest,
+		Merger:             merger,
+		Lock:               lock,
+		CacheSize:          blockCacheSize,
+		MemTableSize:       memTableSize,
+		Logger:             pebbleLogger{logger},
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return o
+}
+
+func (s *Store) startPublishing(o Options) error {
+	log, err := openChangeLog(s.db)
 	if err != nil {
 		return err
 	}
-	if err := batch.SyncWait(); err != nil {
-		return fmt.Errorf("sync %d mutations: %w", len(muts), err)
+	s.log = log
+	s.publisher, err = startPublisher(log, o.Brokers, o.Logger)
+	return err
+}
+
+// use keeps the database open until the caller calls done.
+func (s *Store) use(ctx context.Context) (done func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	if s.publisher != nil {
-		s.publisher.synced(last)
+	s.mu.RLock()
+	if s.closed {
+		s.mu.RUnlock()
+		return nil, ErrClosed
+	}
+	return s.mu.RUnlock, nil
+}
+
+// Apply implements table.Store. When one mutation does not fit its table, none is applied; the error, a
+// table.ErrInvalid, tells which.
+func (s *Store) Apply(ctx context.Context, muts []table.Mutation) error {
+	for i, m := range muts {
+		if err := m.Check(); err != nil {
+			return fmt.Errorf("apply mutation %d of %d: %w", i+1, len(muts), err)
+		}
+	}
+	done, err := s.use(ctx)
+	if err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	defer done()
+	if len(muts) == 0 {
+		return nil
+	}
+	if err := s.apply(muts); err != nil {
+		return fmt.Errorf("apply %d mutations: %w", len(muts), err)
 	}
 	return nil
 }
 
-// commit writes the batch, with the changes numbered in the order in which batches are written. The disk is waited for
-// afterwards, outside the lock.
-func (s *Store) commit(batch *pebble.Batch, muts []table.Mutation) (last uint64, err error) {
-	if s.publisher == nil {
-		return 0, s.db.ApplyNoSyncWait(batch, pebble.Sync)
-	}
-	entries := make([][]byte, len(muts))
-	for i, m := range muts {
-		if entries[i], err = m.MarshalBinary(); err != nil {
-			return 0, err
+func (s *Store) apply(muts []table.Mutation) error {
+	batch := s.db.NewBatch()
+	defer func() { _ = batch.Close() }()
+	var key, value []byte
+	for _, m := range muts {
+		t, _ := table.Lookup(m.Table) // Check has found it
+		key = appendRowKey(key[:0], t, m.Row)
+		value = stateOf(t, m).appendTo(value[:0])
+		if err := batch.Merge(key, value, nil); err != nil {
+			return err
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	last = s.seq
-	for _, e := range entries {
-		last++
-		if err := batch.Set(logKey(last), e, nil); err != nil {
-			return 0, fmt.Errorf("log change: %w", err)
-		}
+	if s.log == nil {
+		return batch.Commit(pebble.Sync)
 	}
-	if err := s.db.ApplyNoSyncWait(batch, pebble.Sync); err != nil {
-		return 0, fmt.Errorf("write %d mutations: %w", len(muts), err)
+	entries, err := logEntries(muts)
+	if err != nil {
+		return err
 	}
-	s.seq = last
-	return last, nil
+	return s.log.commit(batch, entries)
 }
 
 // Get implements table.Store.
 func (s *Store) Get(ctx context.Context, name string, key table.Row) (table.Row, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if s.closed.Load() {
-		return nil, errClosed
-	}
 	t, ok := table.Lookup(name)
 	if !ok {
-		return nil, fmt.Errorf("table %s: %w: there is none", name, table.ErrInvalid)
+		return nil, fmt.Errorf("get: table %q: %w: no such table", name, table.ErrInvalid)
 	}
 	if err := t.CheckKey(key); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("get: %w", err)
 	}
-	value, closer, err := s.db.Get(rowKey(t, key))
+	done, err := s.use(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get row of %s: %w", name, err)
+	}
+	defer done()
+	rowKey := appendRowKey(nil, t, key)
+	value, closer, err := s.db.Get(rowKey)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, table.ErrNotFound
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get row of %s: %w", name, err)
 	}
-	defer closer.Close()
-	row := make(table.Row, len(key)+len(t.Regular))
-	for k, v := range key {
-		row[k] = v
-	}
-	c, err := decodeCells(value)
-	if err != nil {
+	row, err := readRow(t, rowKey, value)
+	if err := errors.Join(err, closer.Close()); err != nil {
 		return nil, fmt.Errorf("get row of %s: %w", name, err)
 	}
-	if !c.row(row) {
+	if row == nil {
 		return nil, table.ErrNotFound
 	}
 	return row, nil
 }
 
-// Scan implements table.Store. It sees the store as it was when it began.
-func (s *Store) Scan(ctx context.Context, q table.Query) iter.Seq2[table.Row, error] {
-	return func(yield func(table.Row, error) bool) {
-		for r, err := range s.scan(ctx, q, nil) {
-			if !yield(r.row, err) {
-				return
-			}
-		}
-	}
-}
-
-// scanned is a row and its place.
-type scanned struct {
-	key []byte
-	row table.Row
-}
-
-// scan yields the rows behind the given key, nil for all of the query's.
-func (s *Store) scan(ctx context.Context, q table.Query, behind []byte) iter.Seq2[scanned, error] {
-	return func(yield func(scanned, error) bool) {
-		if err := errors.Join(ctx.Err(), q.Check()); err != nil {
-			yield(scanned{}, err)
-			return
-		}
-		if s.closed.Load() {
-			yield(scanned{}, errClosed)
-			return
-		}
-		t, _ := table.Lookup(q.Table) // Check has found it
-		lower, upper := bounds(t, q)
-		if behind != nil {
-			lower = append(append([]byte(nil), behind...), 0)
-		}
-		it, err := s.db.NewIterWithContext(ctx, &pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-		if err != nil {
-			yield(scanned{}, fmt.Errorf("scan %s: %w", q.Table, err))
-			return
-		}
-		defer it.Close()
-		n := 0
-		for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
-			r, live, err := readRow(t, it)
-			if err != nil {
-				yield(scanned{}, fmt.Errorf("scan %s: %w", q.Table, err))
-				return
-			}
-			if !live {
-				continue
-			}
-			if !yield(r, nil) {
-				return
-			}
-			if n++; n == q.Limit {
-				return
-			}
-		}
-		if err := errors.Join(ctx.Err(), it.Error()); err != nil {
-			yield(scanned{}, fmt.Errorf("scan %s: %w", q.Table, err))
-		}
-	}
-}
-
-func readRow(t table.Table, it *pebble.Iterator) (scanned, bool, error) {
-	row, err := keyColumns(t, it.Key())
+// readRow is the row that is stored under the key; nil when it is deleted.
+func readRow(t table.Table, key, value []byte) (table.Row, error) {
+	state, err := decodeState(value, nil)
 	if err != nil {
-		return scanned{}, false, err
+		return nil, err
 	}
-	value, err := it.ValueAndErr()
-	if err != nil {
-		return scanned{}, false, err
+	row, err := keyRow(t, key)
+	if err != nil || !state.addTo(row) {
+		return nil, err
 	}
-	c, err := decodeCells(value)
-	if err != nil {
-		return scanned{}, false, err
-	}
-	return scanned{append([]byte(nil), it.Key()...), row}, c.row(row), nil
+	return row, nil
 }
 
 // Ping implements table.Store.
 func (s *Store) Ping(ctx context.Context) error {
-	if s.closed.Load() {
-		return errClosed
+	done, err := s.use(ctx)
+	if err != nil {
+		return err
 	}
-	return ctx.Err()
+	done()
+	return nil
 }
 
-// Backlog is the number of changes that Kafka does not have yet.
+// Backlog is how many applied mutations are durable and not yet published. It is zero when no change log is kept.
 func (s *Store) Backlog() int64 {
-	if s.publisher == nil {
+	if s.log == nil {
 		return 0
 	}
-	return s.publisher.backlog()
+	return s.log.backlog()
 }
 
-// Close stops the publisher and closes the store. Nothing may be using it. A second call does nothing.
+// Close stops the publisher, waits for running calls and closes the files. Changes that are not yet published stay in
+// the log for the next Open. Calls after the first do nothing.
 func (s *Store) Close() error {
-	if s.closed.Swap(true) {
+	s.mu.Lock()
+	already := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if already {
 		return nil
 	}
 	if s.publisher != nil {
 		s.publisher.stop()
 	}
-	if err := s.db.Close(); err != nil {
+	if err := errors.Join(s.db.Close(), s.lock.Close()); err != nil {
 		return fmt.Errorf("close table store: %w", err)
 	}
 	return nil
