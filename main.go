@@ -82,9 +82,8 @@ func run(ctx context.Context, args []string, io stdio) error {
 	// Everything logs through this one; libraries that keep the default logger must find it set.
 	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: c.LogLevel}))
 	slog.SetDefault(log)
-	err = command.Run(log)
-	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
-		return nil // asked to stop, and stopped
+	if err = command.Run(log); ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = nil // asked to stop, and stopped
 	}
 	return withVariable(parser, err)
 }

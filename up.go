@@ -44,7 +44,7 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, io stdio) (err error)
 	if err != nil {
 		return fmt.Errorf("find folder %s: %w", c.Demo, err)
 	}
-	s, err := c.start(ctx, log, io)
+	s, err := c.start(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ type stack struct {
 }
 
 // start starts the parts, those that need no other side by side.
-func (c *upCmd) start(ctx context.Context, log *slog.Logger, io stdio) (_ *stack, err error) {
+func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err error) {
 	s := &stack{maxHeap: c.MaxHeap}
 	defer func() {
 		if err != nil {
@@ -107,7 +107,7 @@ func (c *upCmd) start(ctx context.Context, log *slog.Logger, io stdio) (_ *stack
 	if err := s.listen(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := s.startParts(ctx, c.Data, log, io); err != nil {
+	if err := s.startParts(ctx, c.Data, log); err != nil {
 		return nil, err
 	}
 	return s, s.startServices(ctx, c, log)
@@ -141,7 +141,7 @@ func closeListener(l net.Listener) func() error {
 }
 
 // startParts starts what stands in for the parts of a cluster.
-func (s *stack) startParts(ctx context.Context, data string, log *slog.Logger, io stdio) error {
+func (s *stack) startParts(ctx context.Context, data string, log *slog.Logger) error {
 	var mu sync.Mutex
 	started := func(closer func() error) {
 		mu.Lock()

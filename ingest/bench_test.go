@@ -74,7 +74,7 @@ func benchUploads(b *testing.B, url string, asForm bool) {
 		}
 		for pb.Next() {
 			binary.BigEndian.PutUint64(body[at:], serial.Add(1))
-			req, err := http.NewRequest("POST", url, bytes.NewReader(body))
+			req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
 			if err != nil {
 				b.Error(err)
 				return

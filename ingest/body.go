@@ -116,8 +116,9 @@ func readPrefix(r io.Reader) ([]byte, error) {
 var buffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 
 // move copies r to w through a buffer of ours, whatever shortcuts the two offer.
-func move(w io.Writer, r io.Reader) (int64, error) {
+func move(w io.Writer, r io.Reader) error {
 	b := buffers.Get().(*[256 << 10]byte)
 	defer buffers.Put(b)
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, b[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{r}, b[:])
+	return err
 }

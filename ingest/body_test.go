@@ -88,7 +88,7 @@ func TestAClientThatStallsIsRefused(t *testing.T) {
 		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		must(t, err)
 		text, _ := io.ReadAll(res.Body)
-		if res.StatusCode != 408 || !strings.Contains(string(text), "body-stalled") {
+		if res.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(text), "body-stalled") {
 			t.Errorf("%s: status %d, %s", name, res.StatusCode, text)
 		}
 		conn.Close()
@@ -164,7 +164,7 @@ func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 		var before runtime.MemStats
 		runtime.ReadMemStats(&before)
 		var peak atomic.Uint64
-		req, err := http.NewRequest("POST", s.url+"/v1/images", &endless{head: photo(int(length)), left: size, peak: &peak})
+		req, err := http.NewRequest(http.MethodPost, s.url+"/v1/images", &endless{head: photo(int(length)), left: size, peak: &peak})
 		must(t, err)
 		req.ContentLength = length
 		a, err := s.do(req)

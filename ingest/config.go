@@ -36,11 +36,12 @@ func DefaultConfig() Config {
 // Validate reports every field that cannot be right, by its name.
 func (c Config) Validate() error {
 	var errs []error
+	wrong := func(field, what string) { errs = append(errs, fmt.Errorf("%s %s", field, what)) }
 	if len(c.Brokers) == 0 {
-		errs = append(errs, errors.New("Brokers names no broker"))
+		wrong("Brokers", "names no broker")
 	}
 	if c.MaxBytes <= 0 {
-		errs = append(errs, fmt.Errorf("MaxBytes is %d, not positive", c.MaxBytes))
+		wrong("MaxBytes", "is not positive")
 	}
 	for _, d := range []struct {
 		field string
@@ -50,7 +51,7 @@ func (c Config) Validate() error {
 		{"LeaseFor", c.LeaseFor}, {"StallAfter", c.StallAfter}, {"KafkaWait", c.KafkaWait},
 	} {
 		if d.value <= 0 {
-			errs = append(errs, fmt.Errorf("%s is %v, not positive", d.field, d.value))
+			wrong(d.field, "is not positive")
 		}
 	}
 	return errors.Join(errs...)

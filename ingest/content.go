@@ -131,7 +131,7 @@ func (s *Service) sendBody(c *gin.Context, body io.Reader) {
 		_ = conn.SetWriteDeadline(time.Now().Add(s.cfg.StallAfter)) // a connection without deadlines has none
 		return c.Writer.Write(p)
 	})
-	_, err := move(to, body)
+	err := move(to, body)
 	_ = conn.SetWriteDeadline(time.Time{})
 	if blob.Unavailable(err) {
 		s.log.Warn("content was cut", "path", c.Request.URL.Path, "error", err)

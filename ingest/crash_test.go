@@ -90,7 +90,7 @@ func crashUpload(t *testing.T, rule func(int, *http.Request) fault, headers []st
 	straight := r.store
 	r.behindProxy(rule)
 	svc, _ := r.service()
-	t.Cleanup(func() { svc.Close() })
+	t.Cleanup(func() { must(t, svc.Close()) })
 	a := r.serve(svc.Handler()).post(photo(1), headers...)
 	if a.status != 201 && (a.problem() != "storage-unavailable" || a.header.Get("Retry-After") == "") {
 		t.Fatalf("the crashing upload: %s", a)
@@ -146,7 +146,7 @@ func TestACrashedDeletionHappenedOrNot(t *testing.T) {
 		s.stop()
 		r.behindProxy(rule)
 		svc, _ := r.service()
-		t.Cleanup(func() { svc.Close() })
+		t.Cleanup(func() { must(t, svc.Close()) })
 		a := r.serve(svc.Handler()).send("DELETE", "/v1/images/"+img.ID, nil)
 		if a.status != 202 && a.problem() != "storage-unavailable" {
 			t.Fatalf("the crashing deletion: %s", a)

@@ -67,7 +67,7 @@ func Example() {
 	cancel()
 	fmt.Println(<-ran, svc.Close())
 	// Output:
-	// 201 Created /v1/images/
-	// stored 17
+	// 201 Created /v1/images/51ffa0715739460e6b6fe63684005020
+	// stored 17 e2aefe5b
 	// <nil> <nil>
 }

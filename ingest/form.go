@@ -102,7 +102,7 @@ type partReader struct{ part *multipart.Part }
 
 func (p partReader) Read(b []byte) (int, error) {
 	n, err := p.part.Read(b)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = formError(err)
 	}
 	return n, err

@@ -9,7 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"image"
-	"image/color"
 	"image/jpeg"
 	"io"
 	"log/slog"
@@ -95,7 +94,7 @@ func open(t testing.TB, c blob.Config) *blob.Store {
 	t.Helper()
 	s, err := blob.Open(context.Background(), c)
 	must(t, err)
-	t.Cleanup(func() { s.Close() })
+	t.Cleanup(func() { must(t, s.Close()) })
 	return s
 }
 
@@ -340,7 +339,7 @@ func must(t testing.TB, err error) {
 // photo is a small JPEG that is unlike that of any other number.
 func photo(n int) []byte {
 	img := image.NewGray(image.Rect(0, 0, 16, 16))
-	img.SetGray(n%16, n/16%16, color.Gray{200})
+	img.Pix[n&255] = 200
 	var b bytes.Buffer
 	if err := jpeg.Encode(&b, img, nil); err != nil {
 		panic(err)

@@ -63,10 +63,10 @@ func TestFactsAndStates(t *testing.T) {
 	rejected.State, rejected.Code, rejected.Detail = "rejected", "truncated", "The image was cut."
 	unknown.FactsAvailable = false
 	row := table.Image{ImageID: img.ID, Version: img.UploadedAt.UnixMicro()}
-	facts, refused, older, deleted := row, row, row, row
+	facts, refused, deleted := row, row, row
 	facts.State, facts.Format, facts.Width, facts.Height = table.StateAnalysed, "jpeg", 16, 12
 	facts.Frames, facts.Orientation, facts.Camera, facts.TakenAt = 1, 6, "Canon EOS 5D", "2020-01-02T03:04:05"
-	older = facts
+	older := facts
 	older.Version--
 	refused.State, refused.Code, refused.Detail = table.StateRejected, "truncated", "The image was cut."
 	deleted.State = table.StateDeleted

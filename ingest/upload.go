@@ -137,7 +137,7 @@ func (s *Service) release(ctx context.Context, h *held) {
 
 // compare reads an upload whose key was used before, to tell whether it is the same.
 func compare(u upload, r record) (outcome, error) {
-	if _, err := move(io.Discard, u.image); err != nil {
+	if err := move(io.Discard, u.image); err != nil {
 		return outcome{}, err
 	}
 	sha, _, _ := u.image.sum()

@@ -169,7 +169,7 @@ func TestBadUploadsAreRefusedAndLeaveNothing(t *testing.T) {
 			}
 		})
 	}
-	req, err := http.NewRequest("POST", s.url+"/v1/images", bytes.NewReader(photo(1)))
+	req, err := http.NewRequest(http.MethodPost, s.url+"/v1/images", bytes.NewReader(photo(1)))
 	must(t, err)
 	req.Header["Darkroom-Tenant"] = []string{"a", "b"}
 	if a, err := s.do(req); err != nil || a.status != 400 || a.problem() != "invalid-parameter" {

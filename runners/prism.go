@@ -9,12 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/apache/beam/sdks/v2/go/container/tools"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/provision"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/extworker"
 )
@@ -78,7 +78,7 @@ func (p *Prism) run(ctx context.Context, name string, edges []*graph.MultiEdge, 
 	if err != nil {
 		return "", fmt.Errorf("encode: %w", err)
 	}
-	options, err := provision.OptionsToProto(runtime.RawOptionsWrapper{
+	options, err := tools.OptionsToProto(runtime.RawOptionsWrapper{
 		Options: beam.PipelineOptions.Export(), AppName: name, Experiments: []string{"beam_fn_api"},
 	})
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *Service) lock(ctx context.Context, conn *pgx.Conn) error {
 		if err != nil {
 			return fmt.Errorf("lock consuming: %w", err)
 		}
-		if ok || true {
+		if ok {
 			return nil
 		}
 		if !sleep(ctx, s.cfg.LockInterval) {

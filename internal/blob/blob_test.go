@@ -70,7 +70,7 @@ func read(t testing.TB, s *blob.Store, key string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer o.Body.Close()
+	defer func() { _ = o.Body.Close() }()
 	data, err := io.ReadAll(o.Body)
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +123,7 @@ func TestEnsureBucketByManyAtOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	if err := s.Ping(t.Context()); err == nil {
 		t.Fatal("a bucket that is not there answers")
 	}
@@ -154,7 +154,7 @@ func TestPutGetStatDelete(t *testing.T) {
 	if err != nil || o.ContentType != "text/plain" || !o.ModTime.Equal(info.ModTime) || o.ContentRange != "" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	o.Body.Close()
+	_ = o.Body.Close()
 	if replaced := put(t, s, "a/b c", []byte("other")); replaced == etag {
 		t.Error("other bytes have the same ETag")
 	}
@@ -323,7 +323,7 @@ func TestListOfNothingAndOfNoBucket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer missing.Close()
+	defer func() { _ = missing.Close() }()
 	seen := 0
 	for _, err := range missing.List(t.Context(), "") {
 		if seen++; err == nil || blob.Unavailable(err) || errors.Is(err, blob.ErrNotFound) {
@@ -342,7 +342,7 @@ func ExampleStore_PutStream() {
 		fmt.Println(err)
 		return
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	photo := bytes.NewReader([]byte("…"))
 	if err := s.PutStream(ctx, "incoming/1", photo, photo.Size()); blob.Unavailable(err) {
 		fmt.Println("S3 is away: answer 503, with Retry-After")

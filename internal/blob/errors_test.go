@@ -110,7 +110,7 @@ func fake(t *testing.T, answer http.HandlerFunc) *blob.Store {
 
 func refuse(w http.ResponseWriter, status int, code string) {
 	w.WriteHeader(status)
-	fmt.Fprintf(w, "<Error><Code>%s</Code><Message>on purpose</Message></Error>", code)
+	_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>on purpose</Message></Error>", code)
 }
 
 func TestUnavailableByAnswer(t *testing.T) {
@@ -206,15 +206,15 @@ func TestPromoteByAServerWithoutChecksums(t *testing.T) {
 	s := fake(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
 		case http.MethodHead:
-			w.WriteHeader(404)
+			w.WriteHeader(http.StatusNotFound)
 		case http.MethodPut:
-			fmt.Fprint(w, `<CopyObjectResult><ETag>"e"</ETag></CopyObjectResult>`)
+			_, _ = fmt.Fprint(w, `<CopyObjectResult><ETag>"e"</ETag></CopyObjectResult>`)
 		case http.MethodDelete:
 			if r.Header.Get("If-Match") != `"e"` {
 				t.Error("the copy was removed without a look at who made it")
 			}
 			deleted.Add(1)
-			w.WriteHeader(204)
+			w.WriteHeader(http.StatusNoContent)
 		}
 	})
 	err := s.Promote(t.Context(), "from", "to", [32]byte{}, "image/png")
@@ -238,7 +238,7 @@ func TestPromoteMeetsAnother(t *testing.T) {
 			case r.Method == http.MethodHead && copied.Load():
 				w.Header().Set("X-Amz-Checksum-Sha256", sum)
 			default:
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			}
 		})
 		if err := s.Promote(t.Context(), "from", "to", [32]byte{}, "image/png"); !errors.Is(err, want) {

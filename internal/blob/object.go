@@ -81,7 +81,7 @@ func (s *Store) Get(ctx context.Context, key string) (data []byte, etag string, 
 	if err != nil {
 		return nil, "", err
 	}
-	defer o.Body.Close()
+	defer func() { _ = o.Body.Close() }()
 	if o.Size > MaxGet {
 		return nil, "", fmt.Errorf("get %s: %w: %d bytes", key, ErrTooLarge, o.Size)
 	}

@@ -83,9 +83,9 @@ func (s *source) Read(p []byte) (int, error) {
 	switch {
 	case err == nil:
 		return n, nil
-	case err == io.EOF && s.left == 0:
+	case err == io.EOF && s.left == 0: //nolint:errorlint // as io.Reader says
 		return n, io.EOF
-	case err == io.EOF:
+	case err == io.EOF: //nolint:errorlint // as io.Reader says
 		err = fmt.Errorf("%w: %d bytes are missing", ErrSize, s.left)
 	}
 	s.mu.Lock()

@@ -126,7 +126,7 @@ func TestACancelledStreamDoesNotWaitForItsReader(t *testing.T) {
 	s := bucket(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
-	defer w.Close()
+	defer func() { _ = w.Close() }()
 	go func() {
 		_, _ = w.Write(noise(1000)) // then nothing comes for ever
 		cancel()

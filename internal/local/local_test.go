@@ -53,7 +53,7 @@ func (p parts) write(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	defer objects.Close()
+	defer func() { _ = objects.Close() }()
 	key, absent := fmt.Sprintf("numbers/%d", n), blob.PutOptions{IfAbsent: true}
 	if _, err := objects.Put(ctx, key, fmt.Append(nil, n), absent); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (p parts) write(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.Exec(ctx, "create table if not exists numbers (n int primary key)"); err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func (p parts) counts(t *testing.T) (kafka, s3, postgres int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer objects.Close()
+	defer func() { _ = objects.Close() }()
 	for info, err := range objects.List(t.Context(), "numbers/") {
 		if err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func (p parts) counts(t *testing.T) (kafka, s3, postgres int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	if err := conn.QueryRow(t.Context(), "select count(*) from numbers").Scan(&postgres); err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestATakenPortIsSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	port := l.Addr().(*net.TCPAddr).Port
 	_, kafka := local.StartKafka(local.KafkaOptions{Dir: t.TempDir(), Port: port})
 	_, s3 := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir(), Port: port})

@@ -105,7 +105,7 @@ func (p *Postgres) prepare(ctx context.Context, o PostgresOptions) (err error) {
 	if err := os.RemoveAll(made); err != nil {
 		return fmt.Errorf("clear folder: %w", err)
 	}
-	initdb, done, err := p.command("initdb", "-D", pgFolder+"/new", "-U", pgUser, "-A", "scram-sha-256",
+	initdb, done, err := p.command(ctx, "initdb", "-D", pgFolder+"/new", "-U", pgUser, "-A", "scram-sha-256",
 		"--pwfile", pgFolder+"/password", "-E", "UTF8", "--locale=C")
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func (p *Postgres) ensureDatabase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	var exists bool
 	row := conn.QueryRow(ctx, "select exists (select from pg_database where datname = $1)", pgDatabase)
 	if err := row.Scan(&exists); err != nil {

@@ -53,12 +53,12 @@ func fetchPrograms(
 	}
 	programs := filepath.Join(cache, "postgres-"+string(version))
 	bin := filepath.Join(programs, "bin")
-	if _, err := programsVersion(bin, account); err == nil {
+	if _, err := programsVersion(ctx, bin, account); err == nil {
 		return bin, nil
 	}
 	log.Warn("no PostgreSQL on this machine: fetching it once, about 15 MB", "version", version, "to", programs)
 	fetched := make(chan error, 1) // the library cannot be interrupted, so a caller that gives up leaves it behind
-	go func() { fetched <- fetch(version, cache, programs) }()
+	go func() { fetched <- fetch(context.WithoutCancel(ctx), version, cache, programs) }()
 	select {
 	case err := <-fetched:
 		if err != nil {
@@ -67,7 +67,7 @@ func fetchPrograms(
 	case <-ctx.Done():
 		return "", fmt.Errorf("fetch PostgreSQL: %w", ctx.Err())
 	}
-	if _, err := programsVersion(bin, account); err != nil {
+	if _, err := programsVersion(ctx, bin, account); err != nil {
 		return "", fmt.Errorf("run the fetched PostgreSQL: %w", err)
 	}
 	return bin, nil
@@ -105,7 +105,7 @@ func openToAll(path string) bool {
 
 // fetch downloads the programs, which the library checks against their published SHA-256, and unpacks them. They get
 // their name once they are complete.
-func fetch(version embeddedpostgres.PostgresVersion, cache, programs string) error {
+func fetch(ctx context.Context, version embeddedpostgres.PostgresVersion, cache, programs string) error {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
@@ -113,7 +113,7 @@ func fetch(version embeddedpostgres.PostgresVersion, cache, programs string) err
 	if err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { _ = os.RemoveAll(scratch) }()
 	// The library only fetches in order to start a server. What looks to it like a database, and is none, keeps it from
 	// making one; the start then fails, and what counts is that the programs are there.
 	fetched, data := filepath.Join(scratch, "programs"), filepath.Join(scratch, "data")
@@ -126,7 +126,7 @@ func fetch(version embeddedpostgres.PostgresVersion, cache, programs string) err
 	started := embeddedpostgres.NewDatabase(embeddedpostgres.DefaultConfig().Version(version).Logger(io.Discard).
 		CachePath(filepath.Join(scratch, "archive")).RuntimePath(filepath.Join(scratch, "run")).
 		BinariesPath(fetched).DataPath(data).Port(0)).Start()
-	if _, err := programsVersion(filepath.Join(fetched, "bin"), nil); err != nil {
+	if _, err := programsVersion(ctx, filepath.Join(fetched, "bin"), nil); err != nil {
 		return errors.Join(started, err)
 	}
 	if err := openUp(fetched); err != nil {
@@ -135,7 +135,7 @@ func fetch(version embeddedpostgres.PostgresVersion, cache, programs string) err
 	if err := os.Rename(fetched, programs); err == nil {
 		return nil
 	}
-	if _, err := programsVersion(filepath.Join(programs, "bin"), nil); err == nil {
+	if _, err := programsVersion(ctx, filepath.Join(programs, "bin"), nil); err == nil {
 		return nil // another process was faster
 	}
 	if err := os.RemoveAll(programs); err != nil {

@@ -32,7 +32,7 @@ func (p *Postgres) dataVersion() int {
 func (p *Postgres) findPrograms(ctx context.Context, o PostgresOptions) (string, error) {
 	want := p.dataVersion()
 	if o.Bin != "" {
-		major, err := programsVersion(o.Bin, p.account)
+		major, err := programsVersion(ctx, o.Bin, p.account)
 		if err == nil && want != 0 && major != want {
 			err = fmt.Errorf("it is version %d, and version %d made the data", major, want)
 		}
@@ -42,7 +42,7 @@ func (p *Postgres) findPrograms(ctx context.Context, o PostgresOptions) (string,
 		return o.Bin, nil
 	}
 	for _, bin := range installed() {
-		major, err := programsVersion(bin, p.account)
+		major, err := programsVersion(ctx, bin, p.account)
 		if err == nil && (major == want || want == 0 && major >= pgOldest) {
 			return bin, nil
 		}
@@ -68,11 +68,11 @@ func installed() []string {
 }
 
 // programsVersion returns the major version of the programs in bin, as an account that can run them sees it.
-func programsVersion(bin string, account *syscall.Credential) (int, error) {
+func programsVersion(ctx context.Context, bin string, account *syscall.Credential) (int, error) {
 	if _, err := os.Stat(filepath.Join(bin, "initdb")); err != nil {
 		return 0, err
 	}
-	out, err := program(bin, "postgres", account, "--version").Output() // postgres (PostgreSQL) 15.13
+	out, err := program(ctx, bin, "postgres", account, "--version").Output() // postgres (PostgreSQL) 15.13
 	if err != nil {
 		return 0, err
 	}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,19 +34,21 @@ var pgSettings = []string{
 }
 
 // command prepares one of PostgreSQL's programs, with the folder as descriptor 3. The caller calls done after its end.
-func (p *Postgres) command(name string, args ...string) (cmd *exec.Cmd, done func(), err error) {
+func (p *Postgres) command(
+	ctx context.Context, name string, args ...string,
+) (cmd *exec.Cmd, done func(), err error) {
 	folder, err := os.Open(p.dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open folder: %w", err)
 	}
-	cmd = program(p.bin, name, p.account, args...)
+	cmd = program(ctx, p.bin, name, p.account, args...)
 	cmd.ExtraFiles = []*os.File{folder}
 	return cmd, func() { _ = folder.Close() }, nil
 }
 
 // program prepares a program to run under an account.
-func program(bin, name string, account *syscall.Credential, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(bin, name), args...)
+func program(ctx context.Context, bin, name string, account *syscall.Credential, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 	cmd.Dir = "/" // ours may be closed to the other account
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -95,7 +98,7 @@ func (p *Postgres) serve() error {
 	for _, setting := range pgSettings {
 		args = append(args, "-c", setting)
 	}
-	cmd, done, err := p.command("postgres", args...)
+	cmd, done, err := p.command(context.Background(), "postgres", args...) // Close ends it, and nothing else
 	if err != nil {
 		return err
 	}
@@ -108,16 +111,15 @@ func (p *Postgres) serve() error {
 	if err != nil {
 		return fmt.Errorf("open log: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := p.launch(cmd); err != nil {
 		return err
 	}
-	ended := cmd.Wait()
-	if p.answered.Load() {
-		return fmt.Errorf("it ended: %v", ended)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("it ended: %w: %s", err, p.reason())
 	}
-	return fmt.Errorf("it ended (%v): %s", ended, p.reason())
+	return errors.New("somebody stopped it")
 }
 
 // launch starts the server unless Close has been called.

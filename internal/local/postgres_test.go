@@ -130,7 +130,7 @@ func TestPostgresSyncsEveryCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.Close()
+	defer func() { _ = p.Close() }()
 	conn, err := pgx.Connect(t.Context(), p.DSN())
 	if err != nil {
 		t.Fatal(err)

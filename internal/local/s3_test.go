@@ -63,7 +63,7 @@ func TestS3RefusesABodyThatEndsEarly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000\r\n\r\n", u.RequestURI(), u.Host)
+		_, _ = fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 100000\r\n\r\n", u.RequestURI(), u.Host)
 		if _, err := conn.Write(make([]byte, sent)); err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestS3StopsInTimeWithASilentClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
+	_ = res.Body.Close()
 	http.DefaultClient.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
@@ -226,12 +226,12 @@ func TestS3RefusesOtherKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	res, err := http.Get(s.Config("x").Endpoint + "/x/key")
 	if err != nil {
 		t.Fatal(err)
 	}
-	res.Body.Close()
+	_ = res.Body.Close()
 	if res.StatusCode < 400 || res.StatusCode >= 500 {
 		t.Errorf("a request without a signature: status %d", res.StatusCode)
 	}

@@ -121,7 +121,7 @@ func keep(at beam.EventTime, r kafkaio.Record) {
 	seen.times = append(seen.times, at.Milliseconds())
 }
 
-func keepTick(at beam.EventTime, ms int64) {
+func keepTick(_ beam.EventTime, ms int64) {
 	seen.Lock()
 	defer seen.Unlock()
 	seen.ticks = append(seen.ticks, ms)

@@ -8,7 +8,6 @@ package kafkaio
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"reflect"
 	"time"
@@ -333,6 +332,5 @@ func listOffset(ctx context.Context, src Source, partition int32,
 	if o.Err != nil {
 		return 0, fmt.Errorf("list offsets of %s/%d: %w", src.Topic, partition, o.Err)
 	}
-	slog.DebugContext(ctx, "listed offset", "topic", src.Topic, "partition", partition, "offset", o.Offset)
 	return o.Offset, nil
 }
