@@ -123,12 +123,12 @@ func (c *statsRebuildCmd) Run(ctx context.Context, log *slog.Logger, io stdio) e
 	bar := newBar(io.err, "rebuild", 0)
 	err = svc.Rebuild(ctx, func(done, total int64) {
 		bar.ChangeMax64(total)
-		bar.Set64(done)
+		_ = bar.Set64(done) // a bar that cannot be drawn harms nothing
 	})
-	bar.Finish()
 	if err != nil {
 		return err
 	}
+	_ = bar.Finish()
 	fmt.Fprintln(io.out, "rebuilt")
 	return nil
 }

@@ -27,7 +27,7 @@ func Example() {
 		return
 	}
 	defer kafka.Close()
-	blobs, err := blob.Open(ctx, gateway.Config("example"))
+	blobs, err := blob.Open(ctx, gateway().Config("example"))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,33 +34,32 @@ import (
 	"darkroom/internal/table"
 )
 
-// gateway is the one S3 gateway that a process can have; each rig has a bucket of its own.
-var gateway *local.S3
+// gateway is the one S3 gateway that a process can have; each rig has a bucket of its own. It is started when a test
+// needs it, so that it does not disturb the fuzzing of what does not.
+var gateway = sync.OnceValue(func() *local.S3 {
+	dir, err := os.MkdirTemp("", "ingest-test")
+	if err != nil {
+		panic(err)
+	}
+	g, err := local.StartS3(context.Background(), local.S3Options{Dir: dir})
+	if err != nil {
+		panic(err)
+	}
+	stopGateway = func() error { return errors.Join(g.Close(), os.RemoveAll(dir)) }
+	return g
+})
+
+var stopGateway = func() error { return nil }
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
+	flag.Parse()
+	err := flag.Set("test.parallel", "16") // the parallel tests wait more than they work
+	code := m.Run()
+	if err = errors.Join(err, stopGateway()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	flag.Parse()
-	if err := flag.Set("test.parallel", "16"); err != nil { // the parallel tests wait more than they work
-		return 1, err
-	}
-	dir, err := os.MkdirTemp("", "ingest-test")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
-	if gateway, err = local.StartS3(context.Background(), local.S3Options{Dir: dir}); err != nil {
-		return 1, err
-	}
-	code = m.Run()
-	return code, gateway.Close()
 }
 
 // rig is a service with what it needs around it.
@@ -78,7 +78,7 @@ var buckets atomic.Int64
 // newRig has S3 and Kafka, and settings that make tests short.
 func newRig(t testing.TB) *rig {
 	t.Helper()
-	c := gateway.Config(fmt.Sprintf("ingest-%d", buckets.Add(1)))
+	c := gateway().Config(fmt.Sprintf("ingest-%d", buckets.Add(1)))
 	r := &rig{t: t, store: c, blobs: open(t, c), cfg: ingest.DefaultConfig(), log: slog.New(slog.DiscardHandler)}
 	must(t, r.blobs.EnsureBucket(t.Context()))
 	var err error

@@ -298,22 +298,22 @@ func (f *readBoundedFn) ProcessElement(ctx context.Context, rt *sdf.LockRTracker
 // firstOffset is where reading begins: the partition's first record that is not older than src.From.
 func firstOffset(ctx context.Context, src Source, partition int32) (int64, error) {
 	if src.From > 0 {
-		return listOffset(ctx, src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
+		return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
 			return adm.ListOffsetsAfterMilli(ctx, src.From, src.Topic)
 		})
 	}
-	return listOffset(ctx, src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
+	return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
 		return adm.ListStartOffsets(ctx, src.Topic)
 	})
 }
 
 func endOffset(ctx context.Context, src Source, partition int32) (int64, error) {
-	return listOffset(ctx, src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
+	return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
 		return adm.ListEndOffsets(ctx, src.Topic)
 	})
 }
 
-func listOffset(ctx context.Context, src Source, partition int32,
+func listOffset(src Source, partition int32,
 	list func(*kadm.Client) (kadm.ListedOffsets, error),
 ) (int64, error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(src.Brokers...))
