@@ -42,9 +42,6 @@ func waitReady(ctx context.Context, url string) error {
 	}
 }
 
-// errNotYet says that what was asked for is not there; the caller asks again later.
-var errNotYet = errors.New("not there yet")
-
 func getJSON(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -62,9 +59,6 @@ func doJSON(req *http.Request, want int, into any) error {
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return fmt.Errorf("read answer of %s: %w", req.URL, err)
-	}
-	if res.StatusCode == http.StatusNotFound {
-		return errNotYet
 	}
 	if res.StatusCode != want {
 		var p struct{ Title, Detail string }
@@ -112,12 +106,35 @@ func runDemo(ctx context.Context, io stdio, dir, ingest, stats string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, seenWithin)
 	defer cancel()
+	if err := awaitFigures(ctx, stats, time.Now()); err != nil {
+		return fmt.Errorf("demo: wait for the figures: %w", err)
+	}
 	for i := range images {
-		if err := images[i].await(ctx, stats); err != nil {
-			return fmt.Errorf("demo: wait for %s: %w", images[i].file, err)
+		if err := images[i].ask(ctx, stats); err != nil {
+			return fmt.Errorf("demo: ask for %s: %w", images[i].file, err)
 		}
 	}
 	return printDemo(ctx, io.out, images, skipped, stats)
+}
+
+// awaitFigures waits until the statistics are complete up to a time.
+func awaitFigures(ctx context.Context, stats string, to time.Time) error {
+	for {
+		var summary struct {
+			AsOf time.Time `json:"as_of"`
+		}
+		if err := getJSON(ctx, stats+"/v1/stats/summary", &summary); err != nil {
+			return err
+		}
+		if summary.AsOf.After(to) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(seenEvery):
+		}
+	}
 }
 
 func uploadFolder(ctx context.Context, w io.Writer, dir, ingest string) (images []demoImage, skipped []string, err error) {
@@ -168,20 +185,9 @@ func uploadFile(ctx context.Context, path, ingest string) (id string, err error)
 	return answer.ID, err
 }
 
-func (d *demoImage) await(ctx context.Context, stats string) error {
-	for {
-		err := getJSON(ctx, stats+"/v1/images/"+d.id, &d.facts)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, errNotYet) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(seenEvery):
-		}
+func (d *demoImage) ask(ctx context.Context, stats string) error {
+	if err := getJSON(ctx, stats+"/v1/images/"+d.id, &d.facts); err != nil {
+		return err
 	}
 	var answer struct{ Duplicates []struct{} }
 	err := getJSON(ctx, stats+"/v1/images/"+d.id+"/duplicates", &answer)

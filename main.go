@@ -35,6 +35,9 @@ type cli struct {
 	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, or run one."`
 }
 
+// silent is a level that nothing is logged at.
+const silent = slog.LevelError + 100
+
 // stdio is where a command talks to a person.
 type stdio struct{ out, err io.Writer }
 
@@ -80,8 +83,12 @@ func run(ctx context.Context, args []string, io stdio) error {
 		return withVariable(parser, err)
 	}
 	// Everything logs through this one; libraries that keep the default logger must find it set.
-	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: c.LogLevel}))
+	level := &slog.LevelVar{}
+	level.Set(c.LogLevel)
+	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: level}))
 	slog.SetDefault(log)
+	// What a runner says of the bundles that a stop cuts short is no news; what matters is returned as an error.
+	context.AfterFunc(ctx, func() { level.Set(silent) })
 	if err = command.Run(log); ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		err = nil // asked to stop, and stopped
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/util/hooks"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/extworker"
@@ -35,7 +37,10 @@ type Prism struct{ client jobpb.JobServiceClient }
 // StartPrism starts the job server. It runs as long as the process.
 func StartPrism(ctx context.Context) (*Prism, error) {
 	if !runtime.Initialized() {
+		log := slog.Default()
 		beam.Init()
+		slog.SetDefault(log) // Init puts one of its own in its place
+		hooks.SerializeHooksToOptions()
 	}
 	client, err := prism.CreateJobServer(ctx, prism.Options{})
 	if err != nil {

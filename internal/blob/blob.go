@@ -29,13 +29,14 @@ const MaxGet = 1 << 20
 // defaultRegion is the region of a server that does not care, and AWS's own default.
 const defaultRegion = "us-east-1"
 
-// Config says which bucket of which S3 server a Store uses. It is plain data, so that a pipeline can carry it.
+// Config says which bucket of which S3 server a Store uses. It is plain data, so that a pipeline can carry it; the tags
+// are those of the command line.
 type Config struct {
-	Endpoint  string // URL of the server, such as http://127.0.0.1:9000; empty: AWS
-	Region    string // empty: us-east-1, or what the SDK's default configuration says when there are no keys
-	Bucket    string
-	AccessKey string // empty, as SecretKey: the SDK's default chain of credentials and configuration
-	SecretKey string
+	Endpoint  string `help:"URL of the S3 server; empty for AWS."`
+	Region    string `help:"Region; empty for us-east-1 with an endpoint, and the SDK's default without."`
+	Bucket    string `help:"Bucket of the images." default:"darkroom"`
+	AccessKey string `help:"Access key; empty for the SDK's own chain of credentials."`
+	SecretKey string `help:"Secret key; empty for the SDK's own chain of credentials."`
 }
 
 // PutOptions are Put's conditions and the object's type.
