@@ -18,9 +18,11 @@ import (
 
 const description = `Darkroom takes in images at any scale, looks at each one as it arrives and answers questions about all of them.
 
-Start everything on this machine, with some photographs:   darkroom up --demo
-Upload a photograph:   curl --data-binary @photo.jpg http://127.0.0.1:8080/v1/images
-Ask for the figures:   curl http://127.0.0.1:8081/v1/stats/summary
+Start everything on this machine, with some photographs: darkroom up --demo
+
+Upload a photograph: curl --data-binary @photo.jpg http://127.0.0.1:8080/v1/images
+
+Ask for the figures: curl http://127.0.0.1:8081/v1/stats/summary
 
 Every flag can also be given as an environment variable, named beside it.`
 

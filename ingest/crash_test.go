@@ -12,7 +12,7 @@ import (
 // How many requests to S3 each makes.
 const (
 	uploadSteps   = 7
-	keyedSteps    = 9
+	keyedSteps    = 10
 	deletionSteps = 4
 )
 

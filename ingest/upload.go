@@ -117,9 +117,22 @@ func (s *Service) store(ctx context.Context, u upload) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	o, err := s.take(ctx, u, id, v)
+	o, err := s.leased(ctx, u, id)
 	s.release(ctx, lease)
 	return o, err
+}
+
+// leased stores an upload whose key nobody else can use. The record is read again: another upload may have ended
+// between the first look and the lease, and its bytes alone belong to the key.
+func (s *Service) leased(ctx context.Context, u upload, id string) (outcome, error) {
+	v, err := s.read(ctx, id)
+	if err != nil {
+		return outcome{}, err
+	}
+	if v.stored() {
+		return compare(u, v.record)
+	}
+	return s.take(ctx, u, id, v)
 }
 
 // release removes a lease before the answer, so that the client may use the key again at once.

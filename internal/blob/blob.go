@@ -32,11 +32,11 @@ const defaultRegion = "us-east-1"
 // Config says which bucket of which S3 server a Store uses. It is plain data, so that a pipeline can carry it; the tags
 // are those of the command line.
 type Config struct {
-	Endpoint  string `help:"URL of the S3 server; empty for AWS."`
-	Region    string `help:"Region; empty for us-east-1 with an endpoint, and the SDK's default without."`
-	Bucket    string `help:"Bucket of the images." default:"darkroom"`
-	AccessKey string `help:"Access key; empty for the SDK's own chain of credentials."`
-	SecretKey string `help:"Secret key; empty for the SDK's own chain of credentials."`
+	Endpoint  string `help:"URL of the S3 server; empty for AWS." env:"DARKROOM_S3_ENDPOINT"`
+	Region    string `help:"Region; empty for us-east-1 with an endpoint, and the SDK's default without." env:"DARKROOM_S3_REGION"`
+	Bucket    string `help:"Bucket of the images." default:"darkroom" env:"DARKROOM_S3_BUCKET"`
+	AccessKey string `help:"Access key; empty for the SDK's own chain of credentials." env:"DARKROOM_S3_ACCESS_KEY"`
+	SecretKey string `help:"Secret key; empty for the SDK's own chain of credentials." env:"DARKROOM_S3_SECRET_KEY"`
 }
 
 // PutOptions are Put's conditions and the object's type.
