@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -67,12 +68,14 @@ func (u *up) stop() error {
 
 // rss is the resident size in MB of the process and its children.
 func (u *up) rss() (self, children float64) {
-	children = 0
 	self = rssOf(u.cmd.Process.Pid)
-	out, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", u.cmd.Process.Pid, u.cmd.Process.Pid))
-	for pid := range strings.FieldsSeq(string(out)) {
-		n, _ := strconv.Atoi(pid)
-		children += rssOf(n)
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", u.cmd.Process.Pid)) // the pattern is well-formed
+	for _, task := range tasks {
+		out, _ := os.ReadFile(task) // a thread that has ended has no children
+		for pid := range strings.FieldsSeq(string(out)) {
+			n, _ := strconv.Atoi(pid)
+			children += rssOf(n)
+		}
 	}
 	return self, children
 }

@@ -49,7 +49,8 @@ func TestACutBodyLeavesNothing(t *testing.T) {
 		"chunks, at the end":   head + "Transfer-Encoding: chunked\r\n\r\n" + chunk + "0\r\n",
 		"chunks, broken":       head + "Transfer-Encoding: chunked\r\n\r\n" + chunk + "nonsense\r\n",
 	}
-	for _, at := range []int{10, 60, 130, 1000, 200_000, len(formed) - 150, len(formed) - 80, len(formed) - 20, len(formed) - 4} {
+	end := len(formed)
+	for _, at := range []int{10, 60, 130, 1000, 200_000, end - 150, end - 80, end - 20, end - 4} {
 		requests[fmt.Sprintf("form, complete as a body, at %d", at)] =
 			fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", formHead, at, formed[:at])
 		requests[fmt.Sprintf("form, at %d", at)] =
@@ -103,6 +104,33 @@ func TestAClientThatStallsIsRefused(t *testing.T) {
 		time.AfterFunc(r.cfg.StallAfter*3/4, func() { close(release) })
 		if a := <-running; a.status != 201 {
 			t.Errorf("a slow client: %s", a)
+		}
+	}
+}
+
+func TestAConnectionOutlivesAnUploadThatIsFinishedSlowly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cfg.StallAfter = 200 * time.Millisecond
+	r.behindProxy(func(_ int, req *http.Request) fault {
+		if strings.Contains(req.URL.Path, "/_journal/") {
+			time.Sleep(3 * r.cfg.StallAfter) // S3 takes its time after the body's last byte
+		}
+		return pass
+	})
+	s := r.start()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	must(t, err)
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for i := range 2 {
+		body := photo(i)
+		_, err = fmt.Fprintf(conn, "POST /v1/images HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		must(t, err)
+		res, err := http.ReadResponse(answers, nil)
+		must(t, err)
+		if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusCreated {
+			t.Fatalf("upload %d: status %d, %v", i, res.StatusCode, err)
 		}
 	}
 }
@@ -164,7 +192,8 @@ func TestMemoryDoesNotGrowWithTheBody(t *testing.T) {
 		var before runtime.MemStats
 		runtime.ReadMemStats(&before)
 		var peak atomic.Uint64
-		req, err := http.NewRequest(http.MethodPost, s.url+"/v1/images", &endless{head: photo(int(length)), left: size, peak: &peak})
+		body := &endless{head: photo(int(length)), left: size, peak: &peak}
+		req, err := http.NewRequest(http.MethodPost, s.url+"/v1/images", body)
 		must(t, err)
 		req.ContentLength = length
 		a, err := s.do(req)

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// maxMaxBytes is how much S3 copies at once.
+const maxMaxBytes = 5 << 30
+
 // Config says how the service works. DefaultConfig gives every field but Brokers.
 type Config struct {
 	Brokers  []string // Kafka's, as host:port
@@ -40,8 +43,8 @@ func (c Config) Validate() error {
 	if len(c.Brokers) == 0 {
 		wrong("Brokers", "names no broker")
 	}
-	if c.MaxBytes <= 0 {
-		wrong("MaxBytes", "is not positive")
+	if c.MaxBytes <= 0 || c.MaxBytes > maxMaxBytes {
+		wrong("MaxBytes", fmt.Sprintf("is not between 1 and %d", maxMaxBytes))
 	}
 	for _, d := range []struct {
 		field string

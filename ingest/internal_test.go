@@ -47,8 +47,8 @@ func TestARecordGrowsOnlyForward(t *testing.T) {
 			next, is := r.take(e)
 			switch is {
 			case happens:
-				if !next.at().After(r.at()) || next.at() != e.Time || applied[e.ID] || next.deleted() != (e.Type == event.TypeDeleted) ||
-					next.stored() == r.stored() {
+				grew := next.at().After(r.at()) && next.at() == e.Time && !applied[e.ID]
+				if !grew || next.deleted() != (e.Type == event.TypeDeleted) || next.stored() == r.stored() {
 					t.Fatalf("%s made %+v of %+v", e.ID, next, r)
 				}
 				applied[e.ID] = true
@@ -112,8 +112,8 @@ func TestIDsDoNotCollideByTheirParts(t *testing.T) {
 func FuzzForm(f *testing.F) {
 	const boundary = "B"
 	f.Add([]byte("--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\nimage\r\n--B--\r\n"))
-	f.Add([]byte("--B\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ntext\r\n--B\r\nContent-Disposition: form-data; name=\"file\"" +
-		"\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\xff\r\n--B--"))
+	f.Add([]byte("--B\r\nContent-Disposition: form-data; name=\"x\"\r\n\r\ntext\r\n--B\r\n" +
+		"Content-Disposition: form-data; name=\"file\"\r\nContent-Type: image/jpeg\r\n\r\n\xff\xd8\xff\r\n--B--"))
 	f.Add([]byte("--B\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		const limit = 1000
@@ -141,7 +141,8 @@ func FuzzForm(f *testing.F) {
 }
 
 func FuzzLabel(f *testing.F) {
-	for _, s := range []string{"a.jpg", "../../etc/passwd", `C:\x`, "a\x00b\u202e", "\xff", strings.Repeat("ü ", 200), ". ", "/..\u200b"} {
+	long := strings.Repeat("ü ", 200)
+	for _, s := range []string{"a.jpg", "../../etc/passwd", `C:\x`, "a\x00b\u202e", "\xff", long, ". ", "/..\u200b"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, name string) {
@@ -232,8 +233,8 @@ func sameJSON(t *testing.T, a, b any) bool {
 }
 
 func FuzzParseRange(f *testing.F) {
-	for _, s := range []string{"bytes=0-1", "bytes=-5", "bytes=5-", "bytes=-0", "bytes=0-1,2-3", "bytes=9223372036854775807-", "x"} {
-		f.Add(s, int64(10))
+	for _, s := range []string{"0-1", "-5", "5-", "-0", "0-1,2-3", "9223372036854775807-", "x"} {
+		f.Add("bytes="+s, int64(10))
 	}
 	f.Fuzz(func(t *testing.T, header string, size int64) {
 		if size <= 0 {

@@ -171,7 +171,8 @@ func (a answer) String() string { return fmt.Sprintf("status %d, %.300s", a.stat
 // problem returns the slug of the problem that the answer is.
 func (a answer) problem() string {
 	var p service.Problem
-	if a.header.Get("Content-Type") != "application/problem+json" || json.Unmarshal(a.body, &p) != nil || p.Status != a.status {
+	isProblem := a.header.Get("Content-Type") == "application/problem+json"
+	if !isProblem || json.Unmarshal(a.body, &p) != nil || p.Status != a.status {
 		return ""
 	}
 	return strings.TrimPrefix(p.Type, "urn:darkroom:problem:")

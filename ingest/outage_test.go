@@ -57,24 +57,20 @@ func TestWithoutKafkaUploadsGoOnAndArePublishedLater(t *testing.T) {
 	s.settled()
 	b.stop()
 	first := s.post(photo(1))
-	begun := time.Now()
+	if n := s.metric("darkroom_ingest_kafka_up"); n != 0 { // so that the next uploads do not wait as this one did
+		t.Errorf("after an upload that waited in vain kafka_up is %v", n)
+	}
 	want := map[string]bool{}
 	for i := 1; i <= 20; i++ {
 		want[s.post(photo(i)).upload(t).ID] = true
-	}
-	if first.status != 201 || time.Since(begun) > 10*time.Second {
-		t.Errorf("the first answer: %s; the next 20 took %v", first, time.Since(begun))
 	}
 	if a := s.send("DELETE", "/v1/images/"+first.upload(t).ID, nil); a.status != 202 {
 		t.Errorf("DELETE: %s", a)
 	}
 	ready := s.get("/readyz")
 	if got := decode[readiness](t, ready); ready.status != 200 || got.Status != "ready" ||
-		!slices.Equal(got.Degraded, []string{"kafka", "table"}) || got.Checks["s3"] != "ok" || got.Checks["kafka"] == "ok" {
+		!slices.Equal(got.Degraded, []string{"kafka"}) || got.Checks["s3"] != "ok" || got.Checks["kafka"] == "ok" {
 		t.Errorf("/readyz: %s", ready)
-	}
-	if n := s.metric("darkroom_ingest_kafka_up"); n != 0 {
-		t.Errorf("kafka_up is %v", n)
 	}
 	eventually(t, func() error {
 		if n := s.metric("darkroom_ingest_journal_entries"); n != 21 {
@@ -121,6 +117,12 @@ func TestWhatAProcessLeftWithoutKafkaIsPublishedByTheNext(t *testing.T) {
 	b := r.withBroker(t)
 	b.stop()
 	s := r.start()
+	eventually(t, func() error { // it knows before the first upload
+		if n := s.metric("darkroom_ingest_kafka_up"); n != 0 {
+			return fmt.Errorf("kafka_up is %v", n)
+		}
+		return nil
+	})
 	img := s.post(photo(1)).upload(t)
 	s.stop()
 	s = r.start() // Kafka is still away
@@ -137,6 +139,27 @@ func TestWhatAProcessLeftWithoutKafkaIsPublishedByTheNext(t *testing.T) {
 	s.settled()
 	if ids := s.eventIDs(); len(ids) != 1 {
 		t.Errorf("published %v", ids)
+	}
+}
+
+// TestTheReturnOfKafkaIsNoticedWithoutAnUpload has nothing under way whose acknowledgement would show it.
+func TestTheReturnOfKafkaIsNoticedWithoutAnUpload(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := r.withBroker(t)
+	b.stop()
+	s := r.start()
+	eventually(t, func() error {
+		if n := s.metric("darkroom_ingest_kafka_up"); n != 0 {
+			return fmt.Errorf("kafka_up is %v", n)
+		}
+		return nil
+	})
+	img := s.post(photo(1)).upload(t)
+	b.start()
+	s.settled()
+	if events := s.published(); len(events) != 1 || events[0].Image.ImageID != img.ID {
+		t.Errorf("published %v", events)
 	}
 }
 
@@ -163,7 +186,8 @@ func TestWithoutS3NothingIsHalfKept(t *testing.T) {
 	unavailable("GET content", s.get("/v1/images/"+there.ID+"/content"))
 	unavailable("DELETE", s.send("DELETE", "/v1/images/"+there.ID, nil))
 	a := s.get("/readyz")
-	if got := decode[readiness](t, a); a.status != 503 || got.Status != "not ready" || !slices.Equal(got.NotReady, []string{"s3"}) {
+	got := decode[readiness](t, a)
+	if a.status != 503 || got.Status != "not ready" || !slices.Equal(got.NotReady, []string{"s3"}) {
 		t.Errorf("/readyz: %s", a)
 	}
 	if a := s.get("/healthz"); a.status != 200 {
@@ -205,7 +229,8 @@ func TestReadiness(t *testing.T) {
 	r.tables = &tables{}
 	s := r.start()
 	a := s.get("/readyz")
-	if got := decode[readiness](t, a); a.status != 200 || got.Status != "ready" || len(got.Degraded) != 0 || len(got.Checks) != 3 {
+	got := decode[readiness](t, a)
+	if a.status != 200 || got.Status != "ready" || len(got.Degraded) != 0 || len(got.Checks) != 3 {
 		t.Errorf("/readyz: %s", a)
 	}
 	r.tables.(*tables).err = context.DeadlineExceeded

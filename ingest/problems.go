@@ -3,6 +3,7 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"strconv"
@@ -92,6 +93,9 @@ func toRefusal(err error) *refusal {
 	if errors.As(err, &r) {
 		return r
 	}
+	if errors.Is(err, errCorrupt) {
+		return refuse(service.KindInternal, "What is stored of the image cannot be read.")
+	}
 	r = refuse(kindStorageAway, "The request could not be finished. It is safe to repeat it.")
 	r.retry = retryStorage
 	return r
@@ -100,8 +104,12 @@ func toRefusal(err error) *refusal {
 // fail answers with the problem that the error stands for.
 func (s *Service) fail(c *gin.Context, err error) {
 	r := toRefusal(err)
-	if r.kind == kindStorageAway {
-		s.log.Warn("request failed for want of storage", "method", c.Request.Method, "path", c.Request.URL.Path, "error", err)
+	switch where := slog.Group("request", "method", c.Request.Method, "path", c.Request.URL.Path); {
+	case c.Request.Context().Err() != nil: // the client has gone, which may be all that is wrong
+	case r.kind == kindStorageAway:
+		s.log.Warn("storage failed a request", where, "error", err)
+	case r.kind == service.KindInternal:
+		s.log.Error("request failed", where, "error", err)
 	}
 	if r.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(r.retry.Seconds()))))

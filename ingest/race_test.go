@@ -156,7 +156,8 @@ func TestTheLeaseOfTheDeadIsTakenOver(t *testing.T) {
 	(<-running).upload(t)
 	r.settled()
 	must(t, r.blobs.Delete(t.Context(), r.keys()...)) // as if the upload had never been
-	r.putObject(lease, fmt.Appendf(nil, `{"owner":"dead","until":%q}`, time.Now().Add(r.cfg.LeaseFor).UTC().Format(time.RFC3339Nano)))
+	until := time.Now().Add(r.cfg.LeaseFor).UTC().Format(time.RFC3339Nano)
+	r.putObject(lease, fmt.Appendf(nil, `{"owner":"dead","until":%q}`, until))
 	if a := s.post(photo(1), key...); a.problem() != "upload-in-progress" {
 		t.Errorf("before the lease ran out: %s", a)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strings"
 	"testing"
 	"time"
 
@@ -206,6 +207,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	must(t, good.Validate())
 	for field, spoil := range map[string]func(*ingest.Config){
 		"Brokers":       func(c *ingest.Config) { c.Brokers = nil },
+		"MaxBytes ":     func(c *ingest.Config) { c.MaxBytes = 5<<30 + 1 },
 		"MaxBytes":      func(c *ingest.Config) { c.MaxBytes = 0 },
 		"SweepAfter":    func(c *ingest.Config) { c.SweepAfter = 0 },
 		"SweepEvery":    func(c *ingest.Config) { c.SweepEvery = -1 },
@@ -216,7 +218,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	} {
 		c := good
 		spoil(&c)
-		if err := c.Validate(); err == nil || !bytes.HasPrefix([]byte(err.Error()), []byte(field+" ")) {
+		if err := c.Validate(); err == nil || !bytes.HasPrefix([]byte(err.Error()), []byte(strings.TrimSpace(field)+" ")) {
 			t.Errorf("%s: %v", field, err)
 		}
 		if _, err := ingest.New(c, nil, nil, nil, nil); err == nil {

@@ -21,6 +21,9 @@ type record struct {
 	Events    []string    `json:"events"` // the ids of those that happened, the last ones, in order
 }
 
+// errCorrupt says that S3 holds something else than was put there. Nobody can do anything but look at it.
+var errCorrupt = errors.New("not what was stored")
+
 // verdict says what an event does to a record.
 type verdict int
 
@@ -92,11 +95,11 @@ func (r record) encode() ([]byte, error) {
 func decodeRecord(id string, data []byte) (record, error) {
 	var r record
 	if err := json.Unmarshal(data, &r); err != nil {
-		return record{}, fmt.Errorf("decode record of %s: %w", id, err)
+		return record{}, fmt.Errorf("decode record of %s: %w: %w", id, errCorrupt, err)
 	}
 	if r.Image.ImageID != id || !event.ValidTenant(r.Image.Tenant) || len(r.Image.SHA256) != 64 || r.Image.Bytes <= 0 ||
 		r.Image.UploadedAt.IsZero() || len(r.Events) == 0 {
-		return record{}, fmt.Errorf("decode record of %s: %w", id, errors.New("it is no record of this image"))
+		return record{}, fmt.Errorf("decode record of %s: %w: it is no record of this image", id, errCorrupt)
 	}
 	return r, nil
 }

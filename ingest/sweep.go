@@ -17,6 +17,7 @@ import (
 const (
 	probeEvery     = 250 * time.Millisecond // while Kafka is away
 	lookEvery      = 5 * time.Second        // while it is not
+	maxPause       = 10 * time.Second
 	leftoversEvery = time.Hour
 	sweepers       = 8 // images at once
 	// onlyCount is an age that no entry has.
@@ -27,10 +28,11 @@ const (
 // is under way. It returns nil.
 func (s *Service) Run(ctx context.Context) error {
 	s.look(ctx)
-	s.sweep(ctx, 0) // what is there from before belongs to nobody, or to another instance that will not mind
+	_, _ = s.sweep(ctx, 0) // what is there from before belongs to nobody, or to another instance that will not mind
 	s.removeLeftovers(ctx)
 	sweep, probe, look := time.NewTicker(s.cfg.SweepEvery), time.NewTicker(probeEvery), time.NewTicker(lookEvery)
 	leftovers := time.NewTicker(leftoversEvery)
+	var patience backoff
 	defer func() {
 		for _, t := range []*time.Ticker{sweep, probe, look, leftovers} {
 			t.Stop()
@@ -42,11 +44,9 @@ func (s *Service) Run(ctx context.Context) error {
 			s.flush(context.WithoutCancel(ctx))
 			return nil
 		case <-s.kafka.rose:
-			s.sweep(ctx, 0)
+			_, _ = s.sweep(ctx, 0)
 		case <-probe.C:
-			if up, _ := s.kafka.state(); !up && s.kafka.probe(ctx) == nil && s.sweep(ctx, 0) == 0 {
-				s.kafka.set(true, nil) // nothing waits that could show it
-			}
+			s.comeback(ctx, &patience)
 		case <-look.C:
 			s.look(ctx)
 		case <-sweep.C:
@@ -54,11 +54,35 @@ func (s *Service) Run(ctx context.Context) error {
 			if up, _ := s.kafka.state(); !up {
 				minAge = onlyCount
 			}
-			s.sweep(ctx, minAge)
+			_, _ = s.sweep(ctx, minAge)
 		case <-leftovers.C:
 			s.removeLeftovers(ctx)
 		}
 	}
+}
+
+// comeback looks whether Kafka is back while it is away. Only an event that it takes proves that: it may answer and
+// still refuse, and then the journal must not be read over and over.
+func (s *Service) comeback(ctx context.Context, b *backoff) {
+	if up, _ := s.kafka.state(); up {
+		*b = backoff{}
+		return
+	}
+	if time.Now().Before(b.until) || s.kafka.probe(ctx) != nil {
+		return
+	}
+	if left, err := s.sweep(ctx, 0); err == nil && left == 0 {
+		s.kafka.set(true, nil) // nothing waits that could prove it
+		return
+	}
+	b.pause = min(max(2*b.pause, probeEvery), maxPause)
+	b.until = time.Now().Add(b.pause)
+}
+
+// backoff is a pause that grows.
+type backoff struct {
+	pause time.Duration
+	until time.Time
 }
 
 // look asks Kafka how it is, before an upload has to find out.
@@ -77,8 +101,9 @@ type journalled struct {
 }
 
 // sweep finishes the entries of at least some age and returns how many it left. An image's entries are finished in
-// their order, and images side by side. When Kafka does not answer it stops.
-func (s *Service) sweep(ctx context.Context, minAge time.Duration) (left int) {
+// their order, and images side by side. When Kafka does not answer it stops with errAway. It logs what goes wrong, so
+// that a caller that comes again need not look.
+func (s *Service) sweep(ctx context.Context, minAge time.Duration) (left int, err error) {
 	var total, open atomic.Int64
 	var oldest time.Duration
 	group, working := errgroup.WithContext(ctx)
@@ -108,13 +133,13 @@ func (s *Service) sweep(ctx context.Context, minAge time.Duration) (left int) {
 		}
 	}
 	finish()
-	err := errors.Join(failed, group.Wait())
+	err = errors.Join(failed, group.Wait())
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errAway) {
 		s.log.Warn("sweep the journal", "error", err)
 	}
 	s.metrics.journalEntries.Set(float64(open.Load()))
 	s.metrics.journalOldest.Set(oldest.Seconds())
-	return int(open.Load())
+	return int(open.Load()), err
 }
 
 // finishAll finishes the entries of one image in the order of their events.

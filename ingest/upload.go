@@ -40,7 +40,7 @@ func (s *Service) open(r *http.Request, disposition string, body *bodyReader) (*
 	im := &image{size: -1, limit: limit, hash: sha256.New(), end: func() error { return nil }, body: body}
 	declared := r.Header.Get("Content-Type")
 	mediaType, params, err := mime.ParseMediaType(declared)
-	if strings.HasPrefix(mediaType, "multipart/form-data") {
+	if mediaType == "multipart/form-data" {
 		if err != nil || params["boundary"] == "" {
 			return nil, refuse(kindMalformedMultipart, "The form's Content-Type names no boundary.")
 		}
