@@ -36,6 +36,7 @@ type upCmd struct {
 	MaxBytes     int64       `help:"Largest image, in bytes." default:"67108864"`
 	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
+	PostgresBin  string      `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
 }
 
 // Run runs until ctx ends or a part fails.
@@ -107,7 +108,7 @@ func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err erro
 	if err := s.listen(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := s.startParts(ctx, c.Data, log); err != nil {
+	if err := s.startParts(ctx, c, log); err != nil {
 		return nil, err
 	}
 	return s, s.startServices(ctx, c, log)
@@ -141,7 +142,8 @@ func closeListener(l net.Listener) func() error {
 }
 
 // startParts starts what stands in for the parts of a cluster.
-func (s *stack) startParts(ctx context.Context, data string, log *slog.Logger) error {
+func (s *stack) startParts(ctx context.Context, c *upCmd, log *slog.Logger) error {
+	data := c.Data
 	var mu sync.Mutex
 	started := func(closer func() error) {
 		mu.Lock()
@@ -175,7 +177,9 @@ func (s *stack) startParts(ctx context.Context, data string, log *slog.Logger) e
 		return nil
 	})
 	group.Go(func() (err error) {
-		s.postgres, err = local.StartPostgres(gctx, local.PostgresOptions{Dir: filepath.Join(data, "postgres"), Log: log})
+		s.postgres, err = local.StartPostgres(gctx, local.PostgresOptions{
+			Dir: filepath.Join(data, "postgres"), Bin: c.PostgresBin, Log: log,
+		})
 		if err != nil {
 			return err
 		}

@@ -159,6 +159,7 @@ func (p *process) upload(body []byte, key string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl --data-binary does
 	if key != "" {
 		req.Header.Set("Idempotency-Key", key)
 	}

@@ -89,11 +89,12 @@ func (im *image) sniff(declared string) error {
 	return nil
 }
 
-// declaredIs reports whether a Content-Type may stand before an image of the format. That of no type at all may.
+// declaredIs reports whether a Content-Type may stand before an image of the format. That of no type at all may, and
+// so may what curl --data-binary sends unasked.
 func declaredIs(declared string, format pixels.Format) bool {
 	base, _, _ := strings.Cut(declared, ";")
 	switch strings.ToLower(strings.TrimSpace(base)) {
-	case "", "application/octet-stream", "binary/octet-stream":
+	case "", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded":
 		return true
 	}
 	f, ok := pixels.FormatOfMediaType(declared)
