@@ -97,6 +97,11 @@ func run(ctx context.Context, args []string, io stdio) error {
 	return withVariable(parser, err)
 }
 
+// fieldNames puts the flag for the field of a package's configuration that its own error names.
+var fieldNames = strings.NewReplacer("MaxBytes ", "--max-bytes ", "SweepAfter ", "--sweep-after ", "Brokers ", "--kafka ",
+	"PostgresDSN: ", "--postgres: ", "blob: endpoint ", "--s3-endpoint ", "blob: no bucket ", "--s3-bucket: no bucket ",
+	"blob: access key and secret key ", "--s3-access-key and --s3-secret-key ")
+
 var flagInError = regexp.MustCompile(`--[a-z0-9][a-z0-9-]*`)
 
 // withVariable names beside each flag in an error the environment variable that sets it too.
@@ -104,7 +109,7 @@ func withVariable(parser *kong.Kong, err error) error {
 	if err == nil {
 		return nil
 	}
-	text := flagInError.ReplaceAllStringFunc(err.Error(), func(flag string) string {
+	text := flagInError.ReplaceAllStringFunc(fieldNames.Replace(err.Error()), func(flag string) string {
 		name := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", "_"))
 		if strings.Contains(err.Error(), flag+" (DARKROOM_") || !hasFlag(parser.Model.Node, flag[2:]) {
 			return flag

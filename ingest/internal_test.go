@@ -47,7 +47,7 @@ func TestARecordGrowsOnlyForward(t *testing.T) {
 			next, is := r.take(e)
 			switch is {
 			case happens:
-				grew := next.at().After(r.at()) && next.at() == e.Time && !applied[e.ID]
+				grew := next.at().After(r.at()) && next.at().Equal(e.Time) && !applied[e.ID]
 				if !grew || next.deleted() != (e.Type == event.TypeDeleted) || next.stored() == r.stored() {
 					t.Fatalf("%s made %+v of %+v", e.ID, next, r)
 				}

@@ -207,7 +207,7 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 	must(t, good.Validate())
 	for field, spoil := range map[string]func(*ingest.Config){
 		"Brokers":       func(c *ingest.Config) { c.Brokers = nil },
-		"MaxBytes ":     func(c *ingest.Config) { c.MaxBytes = 5<<30 + 1 },
+		"MaxBytes\n":    func(c *ingest.Config) { c.MaxBytes = 5<<30 + 1 },
 		"MaxBytes":      func(c *ingest.Config) { c.MaxBytes = 0 },
 		"SweepAfter":    func(c *ingest.Config) { c.SweepAfter = 0 },
 		"SweepEvery":    func(c *ingest.Config) { c.SweepEvery = -1 },
