@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -41,6 +42,7 @@ var gateway = sync.OnceValue(func() *local.S3 {
 	if err != nil {
 		panic(err)
 	}
+	objects = filepath.Join(dir, "objects")
 	g, err := local.StartS3(context.Background(), local.S3Options{Dir: dir})
 	if err != nil {
 		panic(err)
@@ -49,7 +51,10 @@ var gateway = sync.OnceValue(func() *local.S3 {
 	return g
 })
 
-var stopGateway = func() error { return nil }
+var (
+	stopGateway = func() error { return nil }
+	objects     string // the gateway's folder: DIR/BUCKET/KEY
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()

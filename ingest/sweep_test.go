@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -209,24 +211,78 @@ func TestAStrangeEntryIsLeftForPeople(t *testing.T) {
 	}
 }
 
+// age makes an object look as if it had been put long ago.
+func (r *rig) age(key string, by time.Duration) {
+	r.t.Helper()
+	at := time.Now().Add(-by)
+	must(r.t, os.Chtimes(filepath.Join(objects, r.store.Bucket, key), at, at))
+}
+
 func TestLeftoversAreRemoved(t *testing.T) {
 	r := newRig(t)
-	for i := range 3 {
-		r.putObject(fmt.Sprintf("_incoming/OLD%d", i), photo(i))
+	for key, old := range map[string]time.Duration{
+		"_incoming/NEW": 0, "_incoming/OLD": 23 * time.Hour, "_incoming/TOOOLD": 25 * time.Hour,
+		"_leases/" + someID: time.Minute, "_leases/f" + someID[1:]: 2 * time.Hour,
+	} {
+		r.putObject(key, []byte("{}"))
+		r.age(key, old)
 	}
-	r.putObject("_leases/"+someID, []byte(`{"owner":"x","until":"2020-01-01T00:00:00Z"}`))
-	s := r.start()
-	s.post(photo(9)).upload(t)
-	s.stop() // Run has been through all that it does at its start
-	if old := s.keys("_records/", "default/", "_leases/"); len(old) != 3 {
-		t.Errorf("of the bodies that are not old there are %v", old)
-	}
-	r.cfg.LeftoverAfter = time.Nanosecond
 	r.start()
+	want := []string{"_incoming/NEW", "_incoming/OLD", "_leases/" + someID}
 	eventually(t, func() error {
-		if old := r.keys("_records/", "default/", "_leases/"); len(old) != 0 {
-			return fmt.Errorf("of the old bodies there are %v", old)
+		if got := r.keys(); !slices.Equal(got, want) {
+			return fmt.Errorf("there are %v, want %v", got, want)
 		}
 		return nil
 	})
+}
+
+// TestBodiesThatAnEntryNamesStay has more entries than are tried while Kafka is away, of uploads that are not in their
+// place yet.
+func TestBodiesThatAnEntryNamesStay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := r.withBroker(t)
+	b.stop()
+	const n = 40
+	for i := range n {
+		up := uploaded(photo(i), time.Now())
+		up.Image.ImageID = fmt.Sprintf("%032x", i)
+		incoming := fmt.Sprintf("_incoming/B%d", i)
+		r.putObject(incoming, photo(i))
+		r.age(incoming, 48*time.Hour)
+		r.journal(event.NewUploaded(up.Image), incoming)
+	}
+	const nameless = "_incoming/NAMELESS"
+	r.putObject(nameless, photo(0))
+	r.age(nameless, 48*time.Hour)
+	s := r.start()
+	eventually(t, func() error {
+		if slices.Contains(r.keys(), nameless) {
+			return fmt.Errorf("%s is there", nameless)
+		}
+		return nil
+	})
+	b.start()
+	s.settled()
+	if ids := s.eventIDs(); len(ids) != n {
+		t.Errorf("%d of %d events were published", len(ids), n)
+	}
+}
+
+func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
+	r := newRig(t)
+	s := r.start()
+	img := s.post(photo(1)).upload(t)
+	s.settled()
+	r.putObject("_records/"+img.ID, []byte("nonsense"))
+	for method, path := range map[string]string{"GET": "/v1/images/" + img.ID, "DELETE": "/v1/images/" + img.ID} {
+		if a := s.send(method, path, nil); a.status != 500 || a.problem() != "internal" {
+			t.Errorf("%s %s: %s", method, path, a)
+		}
+	}
+	if a := s.post(photo(1)); a.status != 500 || a.problem() != "internal" {
+		t.Errorf("the same upload: %s", a)
+	}
+	s.settled()
 }
