@@ -18,19 +18,42 @@ import (
 	"time"
 )
 
-// ingestBench compares uploads to `up` with uploads to a bare handler. The handler runs in this process, which spares it a second one.
+// ingestBench compares uploads with uploads to a bare handler. The handler runs in this process, which spares it a
+// second one.
 type ingestBench struct {
-	Rounds  int `help:"Rounds, each of both in turn." default:"7"`
-	Uploads int `help:"Uploads a round." default:"40"`
-	Size    int `help:"Bytes an upload." default:"4194304"`
-	Clients int `help:"Uploads at once." default:"4"`
+	Rounds  int   `help:"Rounds, each of both in turn." default:"7"`
+	Uploads int   `help:"Uploads a round." default:"40"`
+	Size    int   `help:"Bytes an upload." default:"4194304"`
+	Clients []int `help:"Uploads at once." default:"1,4"`
 }
 
 const boundary = "darkroom-bench-boundary"
 
-// Run measures raw and multipart bodies.
+// Run measures raw and multipart bodies, sent to the upload service alone and to up, where the pipeline reads and
+// looks at each image on the same cores at the same time.
 func (b *ingestBench) Run(ctx context.Context, c *cli) error {
-	u, err := startUp(ctx, c.Binary)
+	fmt.Printf("ingest: %d bytes, %d uploads a round, %d rounds; min / median / max\n", b.Size, b.Uploads, b.Rounds)
+	for _, target := range []struct {
+		name  string
+		start func() (*up, error)
+	}{
+		{"service", func() (*up, error) { return startService(ctx) }},
+		{"up", func() (*up, error) { return startUp(ctx, c.Binary) }},
+	} {
+		for _, clients := range b.Clients {
+			for _, form := range []bool{false, true} {
+				if err := b.compare(ctx, target.name, target.start, clients, form); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// compare begins with empty folders, so that no comparison pays for what another left.
+func (b *ingestBench) compare(ctx context.Context, name string, start func() (*up, error), clients int, form bool) error {
+	u, err := start()
 	if err != nil {
 		return err
 	}
@@ -40,31 +63,28 @@ func (b *ingestBench) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	defer stop()
-	fmt.Printf("ingest: %d bytes, %d at once, %d uploads a round, %d rounds; min / median / max\n", b.Size, b.Clients, b.Uploads, b.Rounds)
-	for _, form := range []bool{false, true} {
-		var ours, theirs, ratios []float64
-		for range b.Rounds {
-			t, err := b.round(ctx, bare, form)
-			if err != nil {
-				return err
-			}
-			o, err := b.round(ctx, u.addresses["ingest"]+"/v1/images", form)
-			if err != nil {
-				return err
-			}
-			ours, theirs, ratios = append(ours, o), append(theirs, t), append(ratios, o/t)
+	var ours, theirs, ratios []float64
+	for range b.Rounds {
+		t, err := b.round(ctx, bare, clients, form)
+		if err != nil {
+			return err
 		}
-		name := map[bool]string{false: "raw", true: "multipart"}[form]
-		fmt.Printf("  %-10s darkroom %s MB/s, bare handler %s MB/s, ratio %s\n", name,
-			spread(ours, "%.0f"), spread(theirs, "%.0f"), spread(ratios, "%.2f"))
+		o, err := b.round(ctx, u.addresses["ingest"]+"/v1/images", clients, form)
+		if err != nil {
+			return err
+		}
+		ours, theirs, ratios = append(ours, o), append(theirs, t), append(ratios, o/t)
 	}
+	kind := map[bool]string{false: "raw", true: "multipart"}[form]
+	fmt.Printf("  %-8s %d at once  %-10s darkroom %s MB/s, bare handler %s MB/s, ratio %s\n", name, clients, kind,
+		spread(ours, "%.0f"), spread(theirs, "%.0f"), spread(ratios, "%.2f"))
 	return nil
 }
 
 var number atomic.Int64 // of the next upload: no two are the same
 
 // round returns megabytes a second.
-func (b *ingestBench) round(ctx context.Context, url string, form bool) (float64, error) {
+func (b *ingestBench) round(ctx context.Context, url string, clients int, form bool) (float64, error) {
 	body, err := photo(b.Size)
 	if err != nil {
 		return 0, err
@@ -74,9 +94,9 @@ func (b *ingestBench) round(ctx context.Context, url string, form bool) (float64
 		jobs <- int(number.Add(1))
 	}
 	close(jobs)
-	errs := make(chan error, b.Clients)
+	errs := make(chan error, clients)
 	begun := time.Now()
-	for range b.Clients {
+	for range clients {
 		go func() {
 			mine, contentType := bytes.Clone(body), "image/jpeg"
 			var err error
@@ -90,7 +110,7 @@ func (b *ingestBench) round(ctx context.Context, url string, form bool) (float64
 			errs <- err
 		}()
 	}
-	for range b.Clients {
+	for range clients {
 		err = errors.Join(err, <-errs)
 	}
 	return float64(b.Uploads*b.Size) / 1e6 / time.Since(begun).Seconds(), err

@@ -20,6 +20,7 @@ type cli struct {
 	Freshness freshnessBench `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
 	Live      liveBench      `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
 	Memory    memoryBench    `cmd:"" help:"Memory of up under steady uploads."`
+	Service   ingestService  `cmd:"" hidden:"" help:"The upload service alone, to be measured."`
 	All       allBench       `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
 }
 

@@ -28,6 +28,20 @@ type up struct {
 }
 
 func startUp(ctx context.Context, binary string) (*up, error) {
+	return start(ctx, binary, "up", "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0")
+}
+
+// startService starts the upload service alone.
+func startService(ctx context.Context) (*up, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	return start(ctx, self, "service")
+}
+
+// start starts a program that prints its addresses in a line that begins with "ready".
+func start(ctx context.Context, binary string, args ...string) (*up, error) {
 	dir, err := os.MkdirTemp("", "darkroom-bench")
 	if err != nil {
 		return nil, err
@@ -36,14 +50,14 @@ func startUp(ctx context.Context, binary string) (*up, error) {
 		return nil, err
 	}
 	u := &up{dir: dir, addresses: map[string]string{}}
-	u.cmd = exec.CommandContext(ctx, binary, "up", "--data", dir, "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0")
+	u.cmd = exec.CommandContext(ctx, binary, append(args, "--data", dir)...)
 	u.cmd.Stderr = os.Stderr
 	out, err := u.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
 	}
 	if err := u.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start up: %w", err)
+		return nil, fmt.Errorf("start %s: %w", binary, err)
 	}
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if rest, ok := strings.CutPrefix(lines.Text(), "ready "); ok {
@@ -54,7 +68,7 @@ func startUp(ctx context.Context, binary string) (*up, error) {
 			return u, nil
 		}
 	}
-	return nil, fmt.Errorf("up ended before it was ready: %w", u.stop())
+	return nil, fmt.Errorf("%s ended before it was ready: %w", binary, u.stop())
 }
 
 func (u *up) stop() error {

@@ -11,8 +11,8 @@ import (
 
 // How many requests to S3 each makes.
 const (
-	uploadSteps   = 7
-	keyedSteps    = 10
+	uploadSteps   = 5
+	keyedSteps    = 9
 	deletionSteps = 4
 )
 

@@ -34,6 +34,8 @@ func (s *Service) abandon(e entry, err error) {
 	case errors.Is(err, blob.ErrChecksum), errors.Is(err, blob.ErrNotFound):
 		s.log.Error("drop an upload whose bytes are not in storage as they came", "event", e.Event.ID, "error", err)
 		s.tidy.remove(e.keys(), done)
+	case errors.Is(err, errCorrupt): // the record, which people must look at before anything can happen to the image
+		s.tidy.remove(e.keys(), done)
 	case errors.Is(err, errNotJournaled) && e.Incoming != "":
 		// The entry itself must stay, if S3 has it after all: somebody may be at it. Without bytes it will be dropped.
 		s.tidy.remove([]string{e.Incoming}, done)

@@ -106,10 +106,5 @@ func (s *Service) promote(ctx context.Context, e entry) error {
 	if err != nil {
 		return err
 	}
-	err = s.blobs.Promote(ctx, e.Incoming, img.BlobKey(), sha, img.MediaType)
-	if errors.Is(err, blob.ErrNotFound) {
-		// Another instance may have finished this very entry between the look at the target and the copy.
-		err = s.blobs.Promote(ctx, e.Incoming, img.BlobKey(), sha, img.MediaType)
-	}
-	return err
+	return s.blobs.Promote(ctx, e.Incoming, img.BlobKey(), sha, img.MediaType)
 }

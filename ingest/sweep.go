@@ -183,6 +183,10 @@ func (s *Service) finishEntry(ctx context.Context, j journalled) (done bool, err
 		return false, nil
 	}
 	is, err := s.redo(ctx, e)
+	if errors.Is(err, errCorrupt) {
+		s.unreadable(j.key, err)
+		return false, nil
+	}
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrChecksum) {
 		ours = false
 		s.abandon(e, err)
@@ -216,9 +220,10 @@ func (s *Service) redo(ctx context.Context, e entry) (verdict, error) {
 	return is, err
 }
 
-// unreadable says so, once, of an entry that is none of ours. It is left for people to look at.
+// unreadable says so, once, of an entry that is none of ours, or whose image's record is not. It is left for people to
+// look at.
 func (s *Service) unreadable(key string, err error) {
 	if s.strange.add(key) {
-		s.log.Error("leave a journal entry that cannot be read", "key", key, "error", err)
+		s.log.Error("leave a journal entry that cannot be finished", "key", key, "error", err)
 	}
 }

@@ -286,3 +286,34 @@ func TestARecordThatCannotBeReadIsNoAbsence(t *testing.T) {
 	}
 	s.settled()
 }
+
+// TestAnEntryOfACorruptRecordHoldsUpNoOther has one image whose record cannot be read, and others that can be finished.
+func TestAnEntryOfACorruptRecordHoldsUpNoOther(t *testing.T) {
+	r := newRig(t)
+	stuck := uploaded(photo(0), time.Now())
+	r.putObject("_records/"+stuck.Image.ImageID, []byte("nonsense"))
+	r.putObject("_incoming/STUCK", photo(0))
+	r.journal(stuck, "_incoming/STUCK")
+	const n = 20
+	for i := range n {
+		up := uploaded(photo(i+1), time.Now())
+		up.Image.ImageID = fmt.Sprintf("f%031x", i)
+		incoming := fmt.Sprintf("_incoming/B%d", i)
+		r.putObject(incoming, photo(i+1))
+		r.journal(event.NewUploaded(up.Image), incoming)
+	}
+	s := r.start()
+	eventually(t, func() error {
+		if ids := s.eventIDs(); len(ids) != n {
+			return fmt.Errorf("%d of %d events were published", len(ids), n)
+		}
+		return nil
+	})
+	eventually(t, func() error {
+		left := r.keys("_records/", "default/")
+		if !slices.Equal(left, []string{"_incoming/STUCK", "_journal/" + stuck.ID}) {
+			return fmt.Errorf("left over: %v", left)
+		}
+		return nil
+	})
+}

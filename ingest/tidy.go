@@ -12,6 +12,8 @@ import (
 const (
 	tidyTimeout = 10 * time.Second
 	tidyRetry   = time.Second
+	// tidyAfter lets removals gather: S3 removes a thousand objects with one request.
+	tidyAfter = 100 * time.Millisecond
 )
 
 // tidier removes objects that are no longer needed, behind the requests' backs and many at once. It tries until it
@@ -53,6 +55,7 @@ func (t *tidier) remove(keys []string, done func()) {
 // run works until nothing is left.
 func (t *tidier) run() {
 	for {
+		time.Sleep(tidyAfter)
 		t.mu.Lock()
 		jobs := t.jobs
 		t.jobs = nil

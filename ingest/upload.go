@@ -182,12 +182,7 @@ func (s *Service) take(ctx context.Context, u upload, id string, v version) (out
 	sha, n, _ := u.image.sum()
 	hash := hex.EncodeToString(sha[:])
 	if id == "" {
-		var err error
-		id = imageID(u.tenant, byContent, hash)
-		if v, err = s.read(ctx, id); err != nil {
-			s.tidy.remove([]string{incoming}, nil)
-			return outcome{}, err
-		}
+		id = imageID(u.tenant, byContent, hash) // most have no record: the put finds the one that is there
 	}
 	return s.finish(ctx, event.Image{
 		ImageID: id, Tenant: u.tenant, SHA256: hash, Bytes: n,

@@ -15,33 +15,41 @@ import (
 
 // Promote copies an object, within S3, to a key that its content names. S3 computes the copy's SHA-256; unless it is
 // sha256 the copy is removed and the error is ErrChecksum. A target that is there with this checksum already is
-// success, and is left as it is, so that Promote may be repeated and may race with itself. The object at from stays:
-// the caller deletes it. ErrNotFound when there is none. The object may have at most 5 GiB (S3's bound for a copy).
+// success, and is left as it is, so that Promote may be repeated and may race with itself; one that is there with
+// another is replaced. The object at from stays: the caller deletes it. ErrNotFound when there is neither it nor the
+// target. The object may have at most 5 GiB (S3's bound for a copy).
 func (s *Store) Promote(ctx context.Context, from, to string, sha256 [32]byte, contentType string) error {
 	want := base64.StdEncoding.EncodeToString(sha256[:])
-	have, err := s.checksum(ctx, to)
-	if err == nil && have == want {
-		return nil
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	// Most targets are new. A server that does not heed the condition puts the same bytes once more.
+	err := s.copy(ctx, from, to, want, contentType, aws.String("*"))
+	if !isRefused(err) && !isMissing(err) {
 		return err
 	}
-	in := &s3.CopyObjectInput{
+	have, headErr := s.checksum(ctx, to)
+	switch {
+	case headErr == nil && have == want:
+		return nil
+	case headErr != nil && !errors.Is(headErr, ErrNotFound):
+		return headErr
+	case isMissing(err):
+		return fmt.Errorf("promote %s: %w", from, ErrNotFound)
+	}
+	err = s.copy(ctx, from, to, want, contentType, nil)
+	if isMissing(err) {
+		return fmt.Errorf("promote %s: %w", from, ErrNotFound)
+	}
+	return err
+}
+
+// copy copies an object and checks the copy's SHA-256, in base64.
+func (s *Store) copy(ctx context.Context, from, to, want, contentType string, ifNoneMatch *string) error {
+	out, err := s.client.CopyObject(ctx, &s3.CopyObjectInput{
 		Bucket: &s.bucket, Key: &to, CopySource: aws.String(copySource(s.bucket, from)),
 		ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 		MetadataDirective: types.MetadataDirectiveReplace, ContentType: text(contentType),
-	}
+		IfNoneMatch: ifNoneMatch,
+	})
 	if err != nil {
-		// One that is there with other bytes is replaced. One that comes in between, on a server that heeds this, is not.
-		in.IfNoneMatch = aws.String("*")
-	}
-	out, err := s.client.CopyObject(ctx, in)
-	switch {
-	case isRefused(err):
-		return s.expect(ctx, to, want)
-	case isMissing(err):
-		return fmt.Errorf("promote %s: %w", from, ErrNotFound)
-	case err != nil:
 		return fail("promote "+from, err)
 	}
 	if got := aws.ToString(out.CopyObjectResult.ChecksumSHA256); got != want {
@@ -50,15 +58,6 @@ func (s *Store) Promote(ctx context.Context, from, to string, sha256 [32]byte, c
 			s.deleteExactly(ctx, to, aws.ToString(out.CopyObjectResult.ETag)))
 	}
 	return nil
-}
-
-// expect checks that the object at key has a checksum.
-func (s *Store) expect(ctx context.Context, key, want string) error {
-	have, err := s.checksum(ctx, key)
-	if err == nil && have != want {
-		return fmt.Errorf("promote to %s: %w: S3 has SHA-256 %q, not %q", key, ErrChecksum, have, want)
-	}
-	return err
 }
 
 // checksum returns the SHA-256 that S3 keeps for an object, in base64, or "" when it keeps none.
