@@ -76,7 +76,7 @@ func newIngest(ctx context.Context, c *ingestCmd, tables table.Store, log *slog.
 // statsapiCmd runs the statistics service.
 type statsapiCmd struct {
 	Serve   statsServeCmd   `cmd:"" default:"withargs" help:"Serve queries and follow the changes of the tables."`
-	Rebuild statsRebuildCmd `cmd:"" help:"Drop this service's copy and build it again from the topics, then end."`
+	Rebuild statsRebuildCmd `cmd:"" help:"Drop the copy and build it again from the topics, beside instances that serve and consume, then end."`
 }
 
 type statsFlags struct {
@@ -111,11 +111,16 @@ func (c *statsServeCmd) Run(ctx context.Context, log *slog.Logger, io stdio) err
 	return serve(ctx, listener, svc)
 }
 
-type statsRebuildCmd struct{ statsFlags }
+type statsRebuildCmd struct {
+	statsFlags
+	AcceptLoss bool `help:"Rebuild even if the topics no longer hold everything that the copy was made of; what they lack is lost."`
+}
 
 // Run rebuilds the copy.
 func (c *statsRebuildCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
-	svc, err := statsapi.New(ctx, c.config(), log, service.NewRegistry())
+	cfg := c.config()
+	cfg.RebuildIncomplete = c.AcceptLoss
+	svc, err := statsapi.New(ctx, cfg, log, service.NewRegistry())
 	if err != nil {
 		return err
 	}
@@ -125,6 +130,9 @@ func (c *statsRebuildCmd) Run(ctx context.Context, log *slog.Logger, io stdio) e
 		bar.ChangeMax64(total)
 		_ = bar.Set64(done) // a bar that cannot be drawn harms nothing
 	})
+	if errors.Is(err, statsapi.ErrIncomplete) {
+		return fmt.Errorf("%w (--accept-loss rebuilds all the same)", err)
+	}
 	if err != nil {
 		return err
 	}

@@ -130,6 +130,14 @@ func TestAPhotographBecomesAFigure(t *testing.T) {
 		return nil
 	})
 
+	before := p.summary().AsOf
+	if out, err := command(t, "statsapi", "rebuild", "--kafka", p.kafka, "--postgres", p.postgres).CombinedOutput(); err != nil {
+		t.Fatalf("rebuild beside up: %v\n%s", err, out)
+	}
+	if now := p.summary(); same(now, want) != nil || now.AsOf == nil || now.AsOf.Before(*before) {
+		t.Errorf("after the rebuild the summary is %+v; before it was complete to %v", now, before)
+	}
+
 	p.stop()
 	p = up(t, data)
 	check()

@@ -40,11 +40,12 @@ var binary = sync.OnceValues(func() (string, error) {
 
 // process is one run of `darkroom up`.
 type process struct {
-	t             *testing.T
-	cmd           *exec.Cmd
-	ingest, stats string
-	output        *lockedBuffer
-	ended         chan error
+	t      *testing.T
+	cmd    *exec.Cmd
+	output *lockedBuffer
+	ended  chan error
+
+	ingest, stats, kafka, postgres string // addresses
 }
 
 type lockedBuffer struct {
@@ -105,6 +106,12 @@ func up(t *testing.T, data string, args ...string) *process {
 			}
 			if v, ok := strings.CutPrefix(f, "stats="); ok {
 				p.stats = v
+			}
+			if v, ok := strings.CutPrefix(f, "kafka="); ok {
+				p.kafka = v
+			}
+			if v, ok := strings.CutPrefix(f, "postgres="); ok {
+				p.postgres = v
 			}
 		}
 	case err := <-p.ended:

@@ -63,13 +63,9 @@ func (s *Service) lead(ctx context.Context) (applied bool, err error) {
 // connection that waits within the database holds back its vacuum.
 func (s *Service) lock(ctx context.Context, conn *pgx.Conn) error {
 	for {
-		var ok bool
-		err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(lockConsume)).Scan(&ok)
-		if err != nil {
-			return fmt.Errorf("lock consuming: %w", err)
-		}
-		if ok {
-			return nil
+		ok, err := tryLock(ctx, conn, lockConsume)
+		if ok || err != nil {
+			return err
 		}
 		if !sleep(ctx, s.cfg.LockInterval) {
 			return ctx.Err()
@@ -77,9 +73,17 @@ func (s *Service) lock(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
+// tryLock takes a lock for as long as the connection lasts, unless another has it.
+func tryLock(ctx context.Context, conn *pgx.Conn, key int64) (ok bool, err error) {
+	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", key).Scan(&ok); err != nil {
+		return false, fmt.Errorf("take lock %d: %w", key, err)
+	}
+	return ok, nil
+}
+
 // consume applies changes as they arrive, until an error or the end of the context.
 func (c *consumer) consume(ctx context.Context) error {
-	if err := c.load(ctx); err != nil {
+	if err := c.load(ctx, schemaLive); err != nil {
 		return err
 	}
 	for {
@@ -99,9 +103,9 @@ func (c *consumer) consume(ctx context.Context) error {
 	}
 }
 
-// load reads from the database where to go on.
-func (c *consumer) load(ctx context.Context) error {
-	stored, err := readOffsets(ctx, c.conn, schemaLive)
+// load reads from the copy in a schema, which is the connection's own, where to go on.
+func (c *consumer) load(ctx context.Context, schema string) error {
+	stored, err := readOffsets(ctx, c.conn, schema)
 	if err != nil {
 		return err
 	}

@@ -24,11 +24,13 @@ const (
 	schemaPast = "darkroom_past"
 )
 
-// Keys of advisory locks, which are the database's: that of consuming is held by the one instance that writes, and that
-// of setting up while a schema is created, since CREATE SCHEMA IF NOT EXISTS fails when two do it at once.
+// Keys of advisory locks, which are the database's: that of consuming is held by the one instance that writes, that of
+// setting up while a schema is created, since CREATE SCHEMA IF NOT EXISTS fails when two do it at once, and that of
+// rebuilding by the one rebuild that runs.
 const (
 	lockConsume = 7_310_201_001
 	lockSetUp   = 7_310_201_002
+	lockRebuild = 7_310_201_003
 )
 
 const (

@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// ErrConsuming is returned by Rebuild while an instance consumes, this one or another. Stop it, then call again.
-var ErrConsuming = errors.New("an instance of the statistics service is consuming; stop it first")
+// ErrRebuilding is returned by Rebuild while another rebuild of the same copy runs. Wait for it.
+var ErrRebuilding = errors.New("a rebuild of this copy is running")
 
 // ErrIncomplete is returned by Rebuild when the topics do not hold all that the copy was made of, so that a rebuilt one
 // would have less. Bring the topics back, or accept the loss with Config.RebuildIncomplete.
@@ -19,36 +19,49 @@ var ErrIncomplete = errors.New("the topics no longer hold everything that the co
 
 const takeStatisticsSQL = "VACUUM (ANALYZE) image, hash_band, bucket, image_stats" //nolint:misspell // SQL
 
-// lockPatience is how long a rebuild waits for an instance to end.
-const lockPatience = 2 * time.Second
+// takeOverPatience is how long a rebuild tries to take consuming over from the instance that has it.
+const takeOverPatience = 10 * time.Second
+
+// A rebuild fills the new copy until that takes no longer than shortFill, but not more often than maxFills.
+const (
+	shortFill = time.Second
+	maxFills  = 10
+)
+
+// takeOverPause is how long a connection that was ended may take to end.
+const takeOverPause = 20 * time.Millisecond
 
 // pollPause is how long a rebuild waits for records before it looks whether it should go on.
 const pollPause = time.Second
 
-// Rebuild drops the copy and makes it anew from what the topics hold when it starts, and ends with the same copy. The
-// new one grows beside the old, which goes on answering queries until the two are swapped in one transaction; after an
-// error, the old one is as it was. progress, if not nil, is told how many records of how many are done.
+// endConsumingSQL ends the connection that holds the lock of consuming. The lock's key is in two halves.
+const endConsumingSQL = `SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1
+	AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	AND classid::bigint = $1::bigint >> 32 AND objid::bigint = $1::bigint & 4294967295`
+
+// Rebuild drops the copy and makes it anew from the topics, and ends with the same copy. The new one grows beside the
+// old, which goes on answering queries and, where an instance consumes, goes on growing too. Then Rebuild takes
+// consuming over for a moment, by ending that instance's connection, brings the new copy up to date and swaps the two
+// in one transaction; the instance connects again and consumes on, from the new copy. After an error, the old one is as
+// it was. progress, if not nil, is told how many records of how many are done.
 func (s *Service) Rebuild(ctx context.Context, progress func(done, total int64)) error {
 	conn, err := connect(ctx, s.cfg, schemaNext)
 	if err != nil {
 		return err
 	}
 	defer disconnect(conn)
-	// The server may not have noticed yet that an instance which held the lock has ended.
-	patience, cancel := context.WithTimeout(ctx, lockPatience)
-	defer cancel()
-	err = s.lock(patience, conn)
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-		return ErrConsuming
-	}
+	ok, err := tryLock(ctx, conn, lockRebuild)
 	if err != nil {
 		return err
 	}
-	if err := s.fill(ctx, conn, progress); err != nil {
-		s.clear(conn, schemaNext)
-		return err
+	if !ok {
+		return ErrRebuilding
 	}
-	if err := swap(ctx, conn); err != nil {
+	if progress == nil {
+		progress = func(int64, int64) {}
+	}
+	if err := s.renew(ctx, conn, progress); err != nil {
 		s.clear(conn, schemaNext)
 		return err
 	}
@@ -56,8 +69,52 @@ func (s *Service) Rebuild(ctx context.Context, progress func(done, total int64))
 	return nil
 }
 
-// fill makes the new copy.
-func (s *Service) fill(ctx context.Context, conn *pgx.Conn, progress func(done, total int64)) error {
+// renew makes the new copy and puts it in the place of the old.
+func (s *Service) renew(ctx context.Context, conn *pgx.Conn, progress func(done, total int64)) error {
+	if err := s.prepare(ctx, conn); err != nil {
+		return err
+	}
+	progress = cumulative(progress)
+	for range maxFills { // the old copy may grow while the new one is filled; what is left is for while nothing consumes
+		began := time.Now()
+		if err := s.fill(ctx, conn, progress); err != nil {
+			return err
+		}
+		if time.Since(began) < shortFill {
+			break
+		}
+	}
+	// The planner knows nothing of the new tables until their statistics are taken.
+	if _, err := conn.Exec(ctx, takeStatisticsSQL); err != nil {
+		return fmt.Errorf("take statistics: %w", err)
+	}
+	if err := takeOver(ctx, conn); err != nil {
+		return err
+	}
+	// What came in the meantime. From here on nothing but this connection writes.
+	if err := s.fill(ctx, conn, progress); err != nil {
+		return err
+	}
+	return swap(ctx, conn)
+}
+
+// cumulative adds up the progress of several fills.
+func cumulative(progress func(done, total int64)) func(done, total int64) {
+	var before, last int64
+	return func(done, total int64) {
+		if done < last { // another fill has begun
+			before += last
+		}
+		last = done
+		progress(before+done, before+total)
+	}
+}
+
+// prepare makes an empty new copy, if the topics hold what it takes to fill it.
+func (s *Service) prepare(ctx context.Context, conn *pgx.Conn) error {
+	if err := s.checkComplete(ctx, conn); err != nil {
+		return err
+	}
 	if err := dropSchema(ctx, conn, schemaNext); err != nil {
 		return err
 	}
@@ -68,36 +125,59 @@ func (s *Service) fill(ctx context.Context, conn *pgx.Conn, progress func(done, 
 	if _, err := conn.Exec(ctx, "SET synchronous_commit = off"); err != nil {
 		return fmt.Errorf("set synchronous_commit: %w", err)
 	}
+	return nil
+}
+
+// fill brings the new copy to where the topics end now.
+func (s *Service) fill(ctx context.Context, conn *pgx.Conn, progress func(done, total int64)) error {
 	c, err := newConsumer(s, conn)
 	if err != nil {
 		return err
 	}
 	defer c.close()
+	if err := c.load(ctx, schemaNext); err != nil {
+		return err
+	}
 	ends, err := c.ends(ctx)
 	if err != nil {
 		return err
 	}
-	if err := s.checkComplete(ctx, c, ends); err != nil {
-		return err
+	return c.readTo(ctx, ends, progress)
+}
+
+// takeOver takes the lock of consuming, if need be from the instance that holds it.
+func takeOver(ctx context.Context, conn *pgx.Conn) error {
+	for deadline := time.Now().Add(takeOverPatience); ; {
+		ok, err := tryLock(ctx, conn, lockConsume)
+		if ok || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("take over consuming: another instance has had it for %v", takeOverPatience)
+		}
+		if _, err := conn.Exec(ctx, endConsumingSQL, int64(lockConsume)); err != nil {
+			return fmt.Errorf("end the connection that consumes: %w", err)
+		}
+		if !sleep(ctx, takeOverPause) {
+			return ctx.Err()
+		}
 	}
-	if progress == nil {
-		progress = func(int64, int64) {}
-	}
-	if err := c.readTo(ctx, ends, progress); err != nil {
-		return err
-	}
-	// The planner knows nothing of the new tables until their statistics are taken.
-	if _, err := conn.Exec(ctx, takeStatisticsSQL); err != nil {
-		return fmt.Errorf("take statistics: %w", err)
-	}
-	return nil
 }
 
 // checkComplete compares the topics with how far the old copy had read them.
-func (s *Service) checkComplete(ctx context.Context, c *consumer, ends offsets) error {
+func (s *Service) checkComplete(ctx context.Context, conn *pgx.Conn) error {
 	if s.cfg.RebuildIncomplete {
 		return nil
 	}
+	read, err := readOffsets(ctx, conn, schemaLive) // before the ends: the old copy may read on meanwhile
+	if err != nil {
+		return err
+	}
+	c, err := newConsumer(s, conn)
+	if err != nil {
+		return err
+	}
+	defer c.close()
 	starts, err := c.starts(ctx)
 	if err != nil {
 		return err
@@ -107,7 +187,7 @@ func (s *Service) checkComplete(ctx context.Context, c *consumer, ends offsets) 
 			return fmt.Errorf("%w: %s/%d begins at offset %d", ErrIncomplete, p.topic, p.id, start)
 		}
 	}
-	read, err := readOffsets(ctx, c.conn, schemaLive)
+	ends, err := c.ends(ctx)
 	if err != nil {
 		return err
 	}
