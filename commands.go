@@ -7,13 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"reflect"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/alecthomas/kong"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"golang.org/x/sync/errgroup"
 
 	"darkroom/ingest"
@@ -22,10 +18,7 @@ import (
 	"darkroom/internal/table"
 	"darkroom/internal/table/embedded"
 	"darkroom/internal/table/open"
-	"darkroom/pipelines"
-	"darkroom/runners"
 	"darkroom/statsapi"
-	"darkroom/transforms/kafkaio"
 )
 
 // ingestCmd runs the upload service.
@@ -161,98 +154,6 @@ func (c *tableCmd) Run(ctx context.Context, io stdio) error {
 	}
 	fmt.Fprintf(io.out, "ready table=tcp://%s\n", listener.Addr())
 	return errors.Join(embedded.Serve(ctx, listener, store), store.Close())
-}
-
-// pipelineCmd lists and runs pipelines.
-type pipelineCmd struct {
-	List pipelineListCmd `cmd:"" help:"List the pipelines: what each does and its options."`
-	Run  pipelineRunCmd  `cmd:"" help:"Run a pipeline on Prism, in this process."`
-}
-
-type pipelineListCmd struct{}
-
-// Run prints the catalogue.
-func (*pipelineListCmd) Run(io stdio, k *kong.Kong) error {
-	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	for _, p := range runNode(k.Model.Node).Children {
-		pipeline := p.Target.Addr().Interface().(pipelines.Pipeline)
-		fmt.Fprintf(w, "%s\t%s\n\t%s\n", p.Name, p.Help, pipeline.Summary())
-		for _, f := range p.Flags {
-			fmt.Fprintf(w, "  --%s\t%s (default %q)\n", f.Name, f.Help, f.Default)
-		}
-	}
-	return w.Flush()
-}
-
-// runNode is the command "pipeline run", whose subcommands are the catalogue.
-func runNode(n *kong.Node) *kong.Node {
-	if n.Target.IsValid() && n.Target.Type() == reflect.TypeFor[pipelineRunCmd]() {
-		return n
-	}
-	for _, c := range n.Children {
-		if found := runNode(c); found != nil {
-			return found
-		}
-	}
-	return nil
-}
-
-type pipelineRunCmd struct {
-	pipelines.Catalogue
-
-	MaxHeap uint64 `help:"Live heap, in bytes, at which a streaming job is begun anew." default:"2147483648"`
-}
-
-// Run runs the pipeline that was named.
-func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
-	name := selected.Selected().Name
-	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
-	prism, err := runners.StartPrism(ctx)
-	if err != nil {
-		return err
-	}
-	if p.Unbounded() {
-		return stream(ctx, prism, name, p, c.MaxHeap, log, func() { fmt.Fprintf(io.out, "running %s\n", name) })
-	}
-	pipeline, err := build(ctx, p)
-	if err != nil {
-		return err
-	}
-	job, err := prism.Submit(ctx, name, pipeline)
-	if err != nil {
-		return err
-	}
-	if err := job.Wait(ctx); err != nil {
-		if ctx.Err() != nil {
-			return job.Cancel(ctx)
-		}
-		return err
-	}
-	fmt.Fprintf(io.out, "done %s\n", name)
-	return nil
-}
-
-// build makes the pipeline, from where it is safe to begin again.
-func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
-	if err := p.Resume(ctx); err != nil {
-		return nil, err
-	}
-	pipeline, scope := beam.NewPipelineWithRoot()
-	p.Build(scope)
-	return pipeline, nil
-}
-
-// stream keeps a streaming pipeline running on Prism until ctx ends.
-func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Pipeline, maxHeap uint64,
-	log *slog.Logger, started func(),
-) error {
-	return prism.Stream(ctx, runners.Streaming{
-		Name:    name,
-		Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, p) },
-		Drain:   kafkaio.Drain,
-		MaxHeap: maxHeap,
-		Started: started,
-	}, log)
 }
 
 // httpService is what ingest and statsapi have in common.

@@ -34,7 +34,8 @@ type cli struct {
 	Ingest   ingestCmd   `cmd:"" help:"Run the upload service alone."`
 	Statsapi statsapiCmd `cmd:"" help:"Run the statistics service alone, or rebuild its copy."`
 	Table    tableCmd    `cmd:"" help:"Run the embedded table store alone."`
-	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, or run one."`
+	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
+	Worker   workerCmd   `cmd:"" help:"Serve a pool of workers for jobs on Flink and Spark."`
 }
 
 // silent is a level that nothing is logged at.

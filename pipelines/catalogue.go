@@ -18,6 +18,8 @@ type Pipeline interface {
 	Resume(ctx context.Context) error
 	// Build constructs the pipeline.
 	Build(s beam.Scope)
+	// Drain asks the readers of the pipeline's running job to end.
+	Drain(ctx context.Context) error
 	// Unbounded reports whether the pipeline, with these options, runs without end.
 	Unbounded() bool
 }

@@ -120,10 +120,16 @@ func (l *Live) Resume(ctx context.Context) error {
 	return nil
 }
 
+// Drain implements Pipeline.
+func (l *Live) Drain(ctx context.Context) error {
+	return kafkaio.Drain(ctx, l.Kafka, l.EventsTopic, LiveName)
+}
+
 // Build implements Pipeline.
 func (l *Live) Build(s beam.Scope) {
 	source := kafkaio.Source{
-		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Job: LiveName, Skew: l.Skew.Milliseconds(),
+		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Skew: l.Skew.Milliseconds(),
+		Job: LiveName, Built: time.Now().UnixMilli(),
 	}
 	var records, ticks beam.PCollection
 	if l.Bounded {
@@ -164,6 +170,8 @@ func (l *Live) Process(s beam.Scope, records beam.PCollection) (facts, statistic
 //	progress: PCollection<int64>, PCollection<int64> -> PCollection<table.Mutation>
 func progress(s beam.Scope, written, ticks beam.PCollection) beam.PCollection {
 	s = s.Scope("live.Progress")
+	// Beam's Flink runner cannot translate a Flatten of a reader's second output unless a shuffle lies between.
+	ticks = beam.Reshuffle(s, ticks)
 	seconds := beam.WindowInto(s, window.NewFixedWindows(time.Second), beam.Flatten(s, written, ticks))
 	return beam.ParDo(s, progressMutation, beam.GroupByKey(s, beam.ParDo(s, toOne, seconds)))
 }

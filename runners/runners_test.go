@@ -103,9 +103,13 @@ func (s source) produce() {
 
 func (s source) build(context.Context) (*beam.Pipeline, error) {
 	p, scope := beam.NewPipelineWithRoot()
-	records, _ := kafkaio.Read(scope, kafkaio.Source{Brokers: s.brokers, Topic: topic, Job: s.t.Name()})
+	records, _ := kafkaio.Read(scope, kafkaio.Source{Brokers: s.brokers, Topic: topic, Job: s.t.Name(), Built: time.Now().UnixMilli()})
 	beam.ParDo0(scope, count, records)
 	return p, nil
+}
+
+func (s source) drain(ctx context.Context) error {
+	return kafkaio.Drain(ctx, s.brokers, topic, s.t.Name())
 }
 
 // stream keeps the pipeline running until the returned function is called, and waits for its end.
@@ -114,7 +118,7 @@ func (s source) stream(maxHeap uint64, started func()) (stop func()) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- prism.Stream(ctx, runners.Streaming{
-			Name: s.t.Name(), Build: s.build, Drain: kafkaio.Drain, MaxHeap: maxHeap, Started: started,
+			Name: s.t.Name(), Build: s.build, Drain: s.drain, MaxHeap: maxHeap, Started: started,
 		}, slog.New(slog.DiscardHandler))
 	}()
 	return func() {

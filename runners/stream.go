@@ -25,8 +25,8 @@ type Streaming struct {
 	Name string
 	// Build makes the pipeline, from the place where it is safe to begin again: Prism keeps nothing over a restart.
 	Build func(context.Context) (*beam.Pipeline, error)
-	// Drain makes the job's sources say that they are at their end. It returns a function that takes this back.
-	Drain func(job string) (undo func())
+	// Drain makes the job's sources say that they are at their end, but not those of a job that is built later.
+	Drain func(context.Context) error
 	// MaxHeap is the size of the live heap, in bytes, at which the job is drained and begun anew, since Prism keeps
 	// some memory for all that it has ever processed. Zero: never.
 	MaxHeap uint64
@@ -96,8 +96,9 @@ func (p *Prism) once(ctx context.Context, s Streaming, log *slog.Logger) error {
 }
 
 func drain(ctx context.Context, s Streaming, job *Job, ended <-chan error) error {
-	undo := s.Drain(s.Name)
-	defer undo()
+	if err := s.Drain(ctx); err != nil {
+		return errors.Join(fmt.Errorf("drain: %w", err), job.Cancel(ctx))
+	}
 	select {
 	case err := <-ended:
 		debug.FreeOSMemory()

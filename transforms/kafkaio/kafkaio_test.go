@@ -147,7 +147,7 @@ func TestReadGoesOnUntilItIsDrained(t *testing.T) {
 	brokers := cluster(t)
 	want := produce(t, brokers, 0, 500)
 	p, s := beam.NewPipelineWithRoot()
-	records, ticks := kafkaio.Read(s, kafkaio.Source{Brokers: brokers, Topic: topic, Job: t.Name()})
+	records, ticks := kafkaio.Read(s, kafkaio.Source{Brokers: brokers, Topic: topic, Job: t.Name(), Built: time.Now().UnixMilli()})
 	beam.ParDo0(s, keep, records)
 	beam.ParDo0(s, keepTick, ticks)
 	ended := make(chan error, 1)
@@ -160,7 +160,9 @@ func TestReadGoesOnUntilItIsDrained(t *testing.T) {
 		defer seen.Unlock()
 		return len(seen.ticks) > 0 && slices.Max(seen.ticks) > time.Now().Add(-10*time.Second).UnixMilli()
 	})
-	defer kafkaio.Drain(t.Name())()
+	if err := kafkaio.Drain(t.Context(), brokers, topic, t.Name()); err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case err := <-ended:
 		if err != nil {

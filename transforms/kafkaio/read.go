@@ -67,8 +67,10 @@ type Source struct {
 	// From is the event time, in milliseconds since 1970, to start at: each partition begins with its first record that
 	// is not older. Zero reads from the earliest record.
 	From int64
-	// Job names the job, so that Drain can end its readers.
-	Job string
+	// Job names the job, so that Drain can end its readers; empty if it never will be. Built is when the job was built,
+	// in milliseconds since 1970: an older wish to drain was for another.
+	Job   string
+	Built int64
 	// Skew is how many milliseconds a record may be older than one before it and still be on time.
 	Skew int64
 }
@@ -173,10 +175,6 @@ func (w *watermark) advance(ms int64) { w.ms = max(w.ms, ms) }
 func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.LockRTracker, partition int32,
 	emit func(beam.EventTime, Record), tick func(beam.EventTime, int64),
 ) (sdf.ProcessContinuation, error) {
-	if draining(f.Source.Job) {
-		rt.TryClaim(int64(math.MaxInt64)) // the end of the range: nothing is left
-		return sdf.StopProcessing(), nil
-	}
 	start := rt.GetRestriction().(offsetrange.Restriction).Start
 	c, err := readers.take(f.Source, partition, start)
 	if err != nil {
@@ -184,6 +182,10 @@ func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.Lock
 	}
 	defer readers.put(c)
 
+	if c.draining(ctx, f.Source) {
+		rt.TryClaim(int64(math.MaxInt64)) // the end of the range: nothing is left
+		return sdf.StopProcessing(), nil
+	}
 	before := wm.ms
 	got, err := f.poll(ctx, c, wm, rt, emit)
 	if err != nil {

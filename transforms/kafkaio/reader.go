@@ -21,8 +21,9 @@ type reader struct {
 	key       readerKey
 	cl        *kgo.Client
 	next      int64 // the offset of the next record
-	endAsked  time.Time
 	closeIdle *time.Timer
+
+	endAsked, drainAsked time.Time
 }
 
 type readerKey struct {
@@ -54,7 +55,7 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
 	}
-	return &reader{key: key, cl: cl, next: start}, nil
+	return &reader{key: key, cl: cl, next: start, drainAsked: time.Now()}, nil
 }
 
 func (p *pool) takeIdle(key readerKey, start int64) *reader {

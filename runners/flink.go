@@ -1,0 +1,108 @@
+package runners
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+)
+
+// DefaultFlinkServer is where Beam's Flink job server listens unless it is told otherwise.
+const DefaultFlinkServer = "127.0.0.1:8099"
+
+// Flink is a Flink cluster behind Beam's job server.
+type Flink struct{ JobServer string }
+
+// FlinkOptions say how a job runs on Flink. The help names what Beam calls them.
+type FlinkOptions struct {
+	Parallelism        int               `help:"Parallel instances of each step." default:"1"`
+	MaxParallelism     int               `help:"Key groups: the most that the parallelism may ever be raised to." default:"128"`
+	CheckpointInterval time.Duration     `help:"Time between checkpoints of a streaming job." default:"10s"`
+	CheckpointDir      string            `help:"Where checkpoints go, as a URL that every machine of Flink reaches; Flink's own setting if empty." placeholder:"URL"`
+	StateBackend       string            `help:"Where state is kept between checkpoints: rocksdb (incremental checkpoints) or filesystem (the heap)." default:"rocksdb" enum:"rocksdb,filesystem"`
+	BundleTime         time.Duration     `help:"Longest that a bundle stays open." default:"200ms"`
+	BundleSize         int64             `help:"Most elements of a bundle." default:"10000"`
+	Savepoint          string            `help:"Savepoint or checkpoint to begin from, as a URL." placeholder:"URL"`
+	Option             map[string]string `help:"Any other pipeline option of Beam's Flink runner, as snake_case=value." placeholder:"K=V"`
+}
+
+// Validate checks the options; its errors name the flag.
+func (o FlinkOptions) Validate() error {
+	var errs []error
+	check := func(ok bool, flag, want string) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("--%s: %s", flag, want))
+		}
+	}
+	check(o.Parallelism > 0, "parallelism", "must be positive")
+	check(o.MaxParallelism >= o.Parallelism && o.MaxParallelism <= 1<<15, "max-parallelism", "must be from --parallelism to 32768")
+	check(o.CheckpointInterval >= 10*time.Millisecond, "checkpoint-interval", "must be 10ms or more")
+	check(o.BundleTime >= time.Millisecond, "bundle-time", "must be 1ms or more")
+	check(o.BundleSize > 0, "bundle-size", "must be positive")
+	check(o.CheckpointDir == "" || strings.Contains(o.CheckpointDir, "://"), "checkpoint-dir", "must be a URL, such as file:///checkpoints or s3://bucket/checkpoints")
+	for name := range o.Option {
+		_, ours := o.encode(true)[name]
+		check(!ours || name == optionFinishBundle, "option", name+" has a flag of its own")
+		check(name != optionFinishBundle, "option", name+" is always true: without it a checkpoint loses what a source has not read yet")
+	}
+	return errors.Join(errs...)
+}
+
+// optionFinishBundle: without it, a checkpoint that meets a splittable DoFn in mid-bundle loses the rest of what that
+// was to read, and no later restart brings it back.
+const optionFinishBundle = "finish_bundle_before_checkpointing"
+
+// encode is the options in Beam's names.
+func (o FlinkOptions) encode(streaming bool) map[string]any {
+	options := map[string]any{
+		"parallelism":     o.Parallelism,
+		"max_parallelism": o.MaxParallelism,
+		// A bundle is closed by time only in streaming mode.
+		"streaming":             streaming,
+		"max_bundle_size":       o.BundleSize,
+		"max_bundle_time_mills": o.BundleTime.Milliseconds(),
+		optionFinishBundle:      true,
+	}
+	if streaming {
+		// The option and not Flink's own setting: with that, Beam believes that checkpointing is off.
+		options["checkpointing_interval"] = o.CheckpointInterval.Milliseconds()
+		options["externalized_checkpoints_enabled"] = true
+		options["retain_externalized_checkpoints_on_cancellation"] = true
+		if o.CheckpointDir != "" {
+			options["state_backend"] = o.StateBackend
+			options["state_backend_storage_path"] = o.CheckpointDir
+		}
+	}
+	if o.Savepoint != "" {
+		options["savepoint_path"] = o.Savepoint
+	}
+	return options
+}
+
+// Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process.
+func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
+	options := o.encode(streaming)
+	for k, v := range o.Option {
+		options[k] = parseOption(v)
+	}
+	job, err := submitTo(ctx, f.JobServer, workers, request{name: name, pipeline: pipeline, options: options})
+	if err != nil {
+		return nil, fmt.Errorf("run on Flink: %w", err)
+	}
+	return job, nil
+}
+
+// parseOption reads a value as JSON would: Beam's job server takes true for a boolean, and not "true".
+func parseOption(s string) any {
+	if b, err := strconv.ParseBool(s); err == nil && (s == "true" || s == "false") {
+		return b
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return n
+	}
+	return s
+}

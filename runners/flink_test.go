@@ -1,0 +1,141 @@
+package runners_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"darkroom/runners"
+)
+
+func TestFlinkOptionsNameTheFlagThatIsWrong(t *testing.T) {
+	good := runners.FlinkOptions{Parallelism: 1, MaxParallelism: 128, CheckpointInterval: time.Second, BundleTime: time.Second, BundleSize: 1}
+	if err := good.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for flag, spoil := range map[string]func(*runners.FlinkOptions){
+		"--parallelism":         func(o *runners.FlinkOptions) { o.Parallelism = 0 },
+		"--max-parallelism":     func(o *runners.FlinkOptions) { o.Parallelism = 129 },
+		"--checkpoint-interval": func(o *runners.FlinkOptions) { o.CheckpointInterval = 0 },
+		"--checkpoint-dir":      func(o *runners.FlinkOptions) { o.CheckpointDir = "/checkpoints" },
+		"--bundle-time":         func(o *runners.FlinkOptions) { o.BundleTime = 0 },
+		"--bundle-size":         func(o *runners.FlinkOptions) { o.BundleSize = 0 },
+		"--option: finish_bundle_before_checkpointing": func(o *runners.FlinkOptions) {
+			o.Option = map[string]string{"finish_bundle_before_checkpointing": "false"}
+		},
+		"--option: checkpointing_interval": func(o *runners.FlinkOptions) {
+			o.Option = map[string]string{"checkpointing_interval": "1"}
+		},
+	} {
+		bad := good
+		spoil(&bad)
+		if err := bad.Validate(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+}
+
+// jobManager is a JobManager that answers from a table: by method and path, a status and a body.
+func jobManager(t *testing.T, answers map[string]func() (int, any)) runners.FlinkREST {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, ok := answers[r.Method+" "+r.URL.RequestURI()]
+		if !ok {
+			t.Errorf("asked for %s %s", r.Method, r.URL)
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		status, body := answer()
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(body)
+	}))
+	t.Cleanup(server.Close)
+	return runners.FlinkREST{URL: server.URL}
+}
+
+type object = map[string]any
+
+func always(status int, body any) func() (int, any) {
+	return func() (int, any) { return status, body }
+}
+
+func jobs(states ...string) func() (int, any) {
+	var list []object
+	for i, s := range states {
+		list = append(list, object{"jid": fmt.Sprint("j", i), "name": "live", "state": s, "start-time": i})
+	}
+	return always(200, object{"jobs": append(list, object{"jid": "x", "name": "other", "state": "RUNNING", "start-time": 99})})
+}
+
+func TestARestartBeginsFromTheNewestCheckpointOfTheLastJob(t *testing.T) {
+	checkpoint := func(id int) object { return object{"id": id, "external_path": fmt.Sprint("file:/", id)} }
+	for name, c := range map[string]struct {
+		jobs   func() (int, any)
+		status int
+		latest object
+		want   string
+		err    error
+	}{
+		"checkpoint":       {jobs("RUNNING", "CANCELED"), 200, object{"completed": checkpoint(7), "savepoint": checkpoint(3)}, "file:/7", nil},
+		"savepoint":        {jobs("FAILED", "FINISHED"), 200, object{"completed": checkpoint(7), "savepoint": checkpoint(8)}, "file:/8", nil},
+		"only savepoint":   {jobs("", "FAILED"), 200, object{"savepoint": checkpoint(2)}, "file:/2", nil},
+		"none":             {jobs("", "FAILED"), 200, object{}, "", runners.ErrNoCheckpoint},
+		"not enabled":      {jobs("", "FAILED"), 404, object{}, "", runners.ErrNoCheckpoint},
+		"no such job":      {jobs(), 200, object{}, "", runners.ErrNoJob},
+		"is still running": {jobs("CANCELED", "RUNNING"), 200, object{"completed": checkpoint(7)}, "", nil},
+	} {
+		f := jobManager(t, map[string]func() (int, any){
+			"GET /jobs/overview": c.jobs, "GET /jobs/j1/checkpoints": always(c.status, object{"latest": c.latest}),
+		})
+		path, err := f.LastCheckpoint(t.Context(), "live")
+		if path != c.want || (err == nil) != (c.want != "") || c.err != nil && !errors.Is(err, c.err) {
+			t.Errorf("%s: %q, %v", name, path, err)
+		}
+	}
+}
+
+// TestADrainAsksTheReadersFirst has a job that ends when both its readers and Flink were asked.
+func TestADrainAsksTheReadersFirst(t *testing.T) {
+	asked, polls := false, 0
+	f := jobManager(t, map[string]func() (int, any){
+		"GET /jobs/overview": jobs("RUNNING"),
+		"POST /jobs/j0/stop": func() (int, any) {
+			if !asked {
+				t.Error("Flink was asked before the readers")
+			}
+			return 202, object{"request-id": "r"}
+		},
+		"GET /jobs/j0/savepoints/r": func() (int, any) {
+			if polls++; polls < 3 {
+				return 200, object{"status": object{"id": "IN_PROGRESS"}}
+			}
+			return 200, object{"status": object{"id": "COMPLETED"}, "operation": object{"location": "file:/s"}}
+		},
+		"GET /jobs/j0": always(200, object{"jid": "j0", "name": "live", "state": "FINISHED"}),
+	})
+	if err := f.Drain(t.Context(), "live", func(context.Context) error { asked = true; return nil }); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWhatFlinkRefusesIsOneLine(t *testing.T) {
+	const trace = "java.util.concurrent.CompletionException: x\n\tat a.B.c(B.java:1)\nCaused by: org.apache.flink.Failure: the disk is full\n\tat d.E.f(E.java:2)\n\t... 3 more\n"
+	f := jobManager(t, map[string]func() (int, any){
+		"GET /jobs/overview":         jobs("RUNNING"),
+		"POST /jobs/j0/savepoints":   always(202, object{"request-id": "r"}),
+		"GET /jobs/j0/savepoints/r":  always(200, object{"status": object{"id": "COMPLETED"}, "operation": object{"failure-cause": object{"stack-trace": trace}}}),
+		"PATCH /jobs/j0?mode=cancel": always(500, object{"errors": []string{"Internal server error.", trace}}),
+	})
+	_, err := f.Savepoint(t.Context(), "live", "")
+	for _, err := range []error{err, f.Cancel(t.Context(), "live")} {
+		if err == nil || !strings.HasSuffix(err.Error(), "org.apache.flink.Failure: the disk is full") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v", err)
+		}
+	}
+}
