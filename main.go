@@ -35,6 +35,8 @@ type cli struct {
 	Statsapi statsapiCmd `cmd:"" help:"Run the statistics service alone, or rebuild its copy."`
 	Table    tableCmd    `cmd:"" help:"Run the embedded table store alone."`
 	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, or run one."`
+	Stack    stackCmd    `cmd:"" help:"Run the real parts on this machine: Kafka, Cassandra, Debezium, Flink, Spark, PostgreSQL, S3."`
+	Part     partCmd     `cmd:"" hidden:"" help:"Run one part of the stack in this process."`
 }
 
 // silent is a level that nothing is logged at.
@@ -72,6 +74,7 @@ func run(ctx context.Context, args []string, io stdio) error {
 	exited := false
 	parser, err := kong.New(&c, kong.Name("darkroom"), kong.Description(description), kong.DefaultEnvars("DARKROOM"),
 		kong.Writers(io.out, io.err), kong.Exit(func(int) { exited = true }), kong.UsageOnError(),
+		kong.Vars{"stack_parts": stackParts()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io))
 	if err != nil {
