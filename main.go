@@ -36,6 +36,8 @@ type cli struct {
 	Table    tableCmd    `cmd:"" help:"Run the embedded table store alone."`
 	Pipeline pipelineCmd `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
 	Worker   workerCmd   `cmd:"" help:"Serve a pool of workers for jobs on Flink and Spark."`
+	Stack    stackCmd    `cmd:"" help:"Run the real parts on this machine: Kafka, Cassandra, Debezium, Flink, Spark, PostgreSQL, S3."`
+	Part     partCmd     `cmd:"" hidden:"" help:"Run one part of the stack in this process."`
 }
 
 // silent is a level that nothing is logged at.
@@ -73,6 +75,7 @@ func run(ctx context.Context, args []string, io stdio) error {
 	exited := false
 	parser, err := kong.New(&c, kong.Name("darkroom"), kong.Description(description), kong.DefaultEnvars("DARKROOM"),
 		kong.Writers(io.out, io.err), kong.Exit(func(int) { exited = true }), kong.UsageOnError(),
+		kong.Vars{"stack_parts": stackParts()},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(io))
 	if err != nil {

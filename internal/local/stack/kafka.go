@@ -1,0 +1,53 @@
+package stack
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// kafkaCluster is the id of every stack's cluster; a broker of one folder never meets another's.
+const kafkaCluster = "MkU3OEVBNTcwNTJENDM2Qk"
+
+func kafkaJava(e Env, class string, args ...string) []string {
+	return e.Java([]string{
+		"-Xms64m", "-Xmx512m", "-XX:+UseSerialGC", "-Dlog4j2.configurationFile=" + filepath.Join(e.Conf(), "log4j2.xml"),
+	}, class, args...)
+}
+
+func kafkaConf(e Env) string { return filepath.Join(e.Conf(), "server.properties") }
+
+// formatKafka is what a KRaft broker needs before its first start.
+func formatKafka(e Env) []string {
+	if _, err := os.Stat(filepath.Join(e.Data(), "logs", "meta.properties")); err == nil {
+		return nil
+	}
+	return kafkaJava(e, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", kafkaCluster, "-c", kafkaConf(e))
+}
+
+func runKafka(e Env) []string { return kafkaJava(e, "kafka.Kafka", kafkaConf(e)) }
+
+// kafkaAnswers asks for the brokers, which a broker names when the controller lets it serve.
+func kafkaAnswers(ctx context.Context, e Env) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(e.Addr("kafka")), kgo.MetadataMinAge(lookEvery))
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(brokers) == 0 {
+		return errNotYet
+	}
+	return nil
+}
+
+func kafkaAddress(e Env) (string, []Variable, error) {
+	addr := e.Addr("kafka")
+	return addr, []Variable{{"DARKROOM_KAFKA", addr}}, nil
+}
