@@ -1,0 +1,241 @@
+// Package stack_test runs the pipelines on the real engines: the parts of `darkroom stack` as processes, on free ports.
+// It needs Java 17 and Maven, and runs only when DARKROOM_STACK_TEST is set: `make test-stack`.
+package stack_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"darkroom/internal/blob"
+	"darkroom/internal/event"
+	"darkroom/internal/local/stack"
+)
+
+// env is what all tests share: the stack, a pool of workers, and where they are.
+type env struct {
+	dir     string
+	bin     string
+	stack   *stack.Stack
+	bucket  blob.Config
+	workers *process
+}
+
+var shared *env
+
+func TestMain(m *testing.M) {
+	if os.Getenv("DARKROOM_STACK_TEST") == "" {
+		fmt.Println("skipped: DARKROOM_STACK_TEST is not set")
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	var err error
+	if shared, err = open(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer func() {
+		if err := shared.close(code == 0); err != nil {
+			fmt.Println(err)
+			code = 1
+		}
+	}()
+	if err := shared.up(context.Background(), "kafka", "flink-jobserver", "spark-jobserver", "s3"); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return m.Run()
+}
+
+func open() (*env, error) {
+	e := &env{bin: os.Getenv("DARKROOM_BIN")}
+	var err error
+	if e.dir, err = os.MkdirTemp("", "darkroom-stack"); err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(e.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if e.bin == "" {
+		e.bin = filepath.Join(e.dir, "darkroom")
+		build := exec.Command("go", "build", "-o", e.bin, "darkroom")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("build: %w\n%s", err, out)
+		}
+	}
+	e.stack, err = stack.Open(stack.Options{Dir: filepath.Join(e.dir, "stack"), Binary: e.bin, FreePorts: true})
+	return e, err
+}
+
+// up starts parts, and the pool of workers with the first.
+func (e *env) up(ctx context.Context, parts ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	if err := e.stack.Up(ctx, func(stack.Event) {}, parts...); err != nil {
+		return fmt.Errorf("start %v: %w", parts, err)
+	}
+	if e.workers != nil {
+		return nil
+	}
+	e.bucket = blob.Config{Bucket: "images"}
+	status, err := e.stack.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, part := range status {
+		for _, v := range part.Variables {
+			switch v.Name {
+			case "DARKROOM_S3_ENDPOINT":
+				e.bucket.Endpoint = v.Value
+			case "DARKROOM_S3_ACCESS_KEY":
+				e.bucket.AccessKey = v.Value
+			case "DARKROOM_S3_SECRET_KEY":
+				e.bucket.SecretKey = v.Value
+			}
+		}
+	}
+	return e.startWorkers("127.0.0.1:0")
+}
+
+func (e *env) startWorkers(addr string) (err error) {
+	e.workers, err = e.start("worker", "--listen", addr, "--drain", "1s")
+	if err != nil {
+		return err
+	}
+	return e.workers.waitFor("ready ")
+}
+
+// workersAddr is where the pool listens.
+func (e *env) workersAddr() string {
+	for _, f := range strings.Fields(e.workers.line("ready ")) {
+		if addr, ok := strings.CutPrefix(f, "worker="); ok {
+			return addr
+		}
+	}
+	return ""
+}
+
+// close ends everything. After a failure the logs stay.
+func (e *env) close(passed bool) error {
+	if e.workers != nil {
+		e.workers.stop()
+	}
+	err := e.stack.Down(context.Background(), func(stack.Event) {})
+	if !passed {
+		fmt.Println("the logs are in", filepath.Join(e.dir, "stack", "logs"))
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(e.dir))
+}
+
+// process is a run of the binary.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan struct{}
+	err   error // after ended
+
+	mu     sync.Mutex
+	output bytes.Buffer
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.Write(b)
+}
+
+func (p *process) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.output.String()
+}
+
+// line is the first line of the output that begins so.
+func (p *process) line(prefix string) string {
+	for lines := bufio.NewScanner(strings.NewReader(p.text())); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), prefix) {
+			return lines.Text()
+		}
+	}
+	return ""
+}
+
+func (e *env) start(args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(e.bin, args...), ended: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = io.Writer(p), p
+	if err := p.cmd.Start(); err != nil {
+		return nil, err
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
+	return p, nil
+}
+
+func (p *process) waitFor(prefix string) error {
+	for end := time.Now().Add(time.Minute); p.line(prefix) == ""; time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.ended:
+			return fmt.Errorf("it ended: %w\n%s", p.err, p.text())
+		default:
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("it did not print %q within a minute\n%s", prefix, p.text())
+		}
+	}
+	return nil
+}
+
+// stop asks the process to end and waits.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.ended
+	}
+}
+
+// topic makes the topics of one test and returns the name of its events' and of its dead letters'.
+func (e *env) topics(t *testing.T) (events, rejected string) {
+	t.Helper()
+	cl := e.kafka(t)
+	name := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
+	events, rejected = event.TopicImages+"-"+name, event.TopicRejected+"-"+name
+	for topic, partitions := range map[string]int32{events: 4, rejected: 1} {
+		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return events, rejected
+}
+
+func (e *env) kafka(t *testing.T) *kgo.Client {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(e.stack.Addr("kafka")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cl.Close)
+	return cl
+}
