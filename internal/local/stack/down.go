@@ -65,7 +65,7 @@ func (s *Stack) lower(part Part, progress Progress) error {
 	state := Stopped
 	if !p.await(within) {
 		state = Killed
-		if err := s.kill(p); err != nil {
+		if err := p.kill(); err != nil {
 			return err
 		}
 	}
@@ -73,19 +73,6 @@ func (s *Stack) lower(part Part, progress Progress) error {
 		return err
 	}
 	progress(Event{Part: part.Name, State: state, Took: time.Since(begin)})
-	return nil
-}
-
-// killLimit is for the kernel to take back the memory of a killed process.
-const killLimit = 10 * time.Second
-
-func (s *Stack) kill(p process) error {
-	if err := p.signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	if !p.await(killLimit) {
-		return fmt.Errorf("process %d does not end", p.pid)
-	}
 	return nil
 }
 
@@ -111,7 +98,7 @@ func (s *Stack) Kill(name string) error {
 	if !running {
 		return fmt.Errorf("kill %s: it does not run", name)
 	}
-	if err := s.kill(p); err != nil {
+	if err := p.kill(); err != nil {
 		return fmt.Errorf("kill %s: %w", name, err)
 	}
 	return nil

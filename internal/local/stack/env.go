@@ -49,6 +49,6 @@ func (e Env) Java(options []string, class string, args ...string) []string {
 	argv := append([]string{
 		e.java, "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-Djava.io.tmpdir=" + filepath.Join(e.Data(), "tmp"),
 	}, options...)
-	argv = append(argv, "-cp", e.Conf()+":"+e.Lib()+"/*", class)
+	argv = append(argv, "-cp", e.Lib()+"/*", class)
 	return append(argv, args...)
 }

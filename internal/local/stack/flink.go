@@ -2,10 +2,8 @@ package stack
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
+	"slices"
 )
 
 // flinkOpens is what Flink's own launcher opens for Java 17.
@@ -27,7 +25,16 @@ var flinkOpens = []string{
 }
 
 func flinkJava(e Env, memory []string, class string, args ...string) []string {
-	return e.Java(append(memory, flinkOpens...), class, args...)
+	return e.Java(slices.Concat(memory, flinkOpens, simpleLogger), class, args...)
+}
+
+// simpleLogger makes the lines of slf4j-simple, which Flink and Spark log with, like those of the others. A file would
+// need a folder on the class path, and the job server cannot hand a folder to the cluster.
+var simpleLogger = []string{
+	"-Dorg.slf4j.simpleLogger.showDateTime=true",
+	"-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss,SSS",
+	"-Dorg.slf4j.simpleLogger.showThreadName=false",
+	"-Dorg.slf4j.simpleLogger.showShortLogName=true",
 }
 
 func runJobManager(e Env) []string {
@@ -73,23 +80,8 @@ func taskManagerAnswers(ctx context.Context, e Env) error {
 	return errNotYet
 }
 
-// runFlinkJobServer runs Beam's job server. All of its servers listen on loopback.
 func runFlinkJobServer(e Env) []string {
-	return flinkJava(e, []string{"-Xms64m", "-Xmx512m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC"},
-		"org.apache.beam.runners.flink.FlinkJobServerDriver", append(jobServerArgs(e),
-			"--flink-master="+e.AddrOf("flink-jobmanager"), "--flink-conf-dir="+e.Conf())...)
-}
-
-func jobServerArgs(e Env) []string {
-	return []string{
-		"--job-host=" + loopback, "--job-port=" + strconv.Itoa(e.Port("job")), "--artifact-port=0", "--expansion-port=0",
-		"--artifacts-dir=" + filepath.Join(e.Data(), "artifacts"),
-	}
-}
-
-func jobServerListens(ctx context.Context, e Env) error {
-	if err := listens(ctx, e.Addr("job")); err != nil {
-		return fmt.Errorf("job server: %w", err)
-	}
-	return nil
+	return runJobServer(e, flinkJava, []string{"-Xms64m", "-Xmx512m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC"},
+		"org.apache.beam.runners.flink.FlinkJobServerDriver",
+		"--flink-master="+e.AddrOf("flink-jobmanager"), "--flink-conf-dir="+e.Conf())
 }

@@ -13,6 +13,9 @@ import (
 
 const javaVersion = "17"
 
+// installedJava is where distributions put it.
+var installedJava = "/usr/lib/jvm/*" + javaVersion + "*/bin/java"
+
 // findJava returns a Java of the one version that all parts run on: what JAVA_HOME or PATH names, or where
 // distributions put it.
 func findJava(ctx context.Context) (string, error) {
@@ -23,7 +26,7 @@ func findJava(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("java"); err == nil {
 		candidates = append(candidates, path)
 	}
-	installed, _ := filepath.Glob("/usr/lib/jvm/*" + javaVersion + "*/bin/java") // the pattern is well-formed
+	installed, _ := filepath.Glob(installedJava) // the pattern is well-formed
 	var found []string
 	for _, java := range append(candidates, installed...) {
 		version, err := versionOf(ctx, java)

@@ -37,24 +37,24 @@ func Parts() []Part {
 			Command: runTaskManager, Ready: taskManagerAnswers,
 		},
 		{
-			Name: "flink-jobserver", Lib: "flink", Conf: []string{"flink"},
+			Name: "flink-jobserver", Lib: "flink", Conf: []string{"flink", "jobserver"},
 			Needs:   []string{"flink-jobmanager", "flink-taskmanager"},
 			Ports:   []Port{{"job", 8099}},
 			Command: runFlinkJobServer, Ready: jobServerListens,
 		},
 		{
-			Name: "spark-master", Lib: "spark", Conf: []string{"spark"},
+			Name: "spark-master", Lib: "spark",
 			Ports:   []Port{{"rpc", 7077}, {"web", 8084}},
 			Command: runSparkMaster, Environ: sparkEnviron, Ready: sparkMasterAnswers,
 		},
 		{
-			Name: "spark-worker", Lib: "spark", Conf: []string{"spark"},
+			Name: "spark-worker", Lib: "spark",
 			Needs:   []string{"spark-master"},
 			Ports:   []Port{{"rpc", 7078}, {"web", 8085}},
 			Command: runSparkWorker, Environ: sparkEnviron, Ready: sparkWorkerAnswers,
 		},
 		{
-			Name: "spark-jobserver", Lib: "spark", Conf: []string{"spark"},
+			Name: "spark-jobserver", Lib: "spark", Conf: []string{"jobserver"},
 			Needs:   []string{"spark-master", "spark-worker"},
 			Ports:   []Port{{"job", 8098}},
 			Command: runSparkJobServer, Environ: sparkEnviron, Ready: jobServerListens,

@@ -70,6 +70,19 @@ func (p process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// killLimit is for the kernel to take back the memory of a killed process.
+const killLimit = 10 * time.Second
+
+func (p process) kill() error {
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	if !p.await(killLimit) {
+		return fmt.Errorf("process %d does not end", p.pid)
+	}
+	return nil
+}
+
 // await reports whether the process ends within a time.
 func (p process) await(within time.Duration) bool {
 	for end := time.Now().Add(within); p.runs(); time.Sleep(lookEvery) {
@@ -90,7 +103,7 @@ func (s *Stack) killGroup(name string, p process) error {
 	var errs []error
 	for _, st := range stats {
 		if st.group == p.pid && st.pid != p.pid && s.marked(name, st.pid) {
-			errs = append(errs, st.signal(syscall.SIGKILL))
+			errs = append(errs, st.kill())
 		}
 	}
 	return errors.Join(errs...)

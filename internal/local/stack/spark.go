@@ -4,8 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
-	"strings"
 )
 
 // sparkOpens is what Spark's own launcher opens for Java 17. Executors get the same from Spark itself.
@@ -30,7 +30,7 @@ var sparkOpens = []string{
 }
 
 func sparkJava(e Env, options []string, class string, args ...string) []string {
-	return e.Java(append(options, sparkOpens...), class, args...)
+	return e.Java(slices.Concat(options, sparkOpens, simpleLogger), class, args...)
 }
 
 // sparkHome is what Spark takes for an installation: a folder with the folder jars.
@@ -125,6 +125,6 @@ func runSparkJobServer(e Env) []string {
 	} {
 		options = append(options, "-Dspark."+setting)
 	}
-	return sparkJava(e, options, "org.apache.beam.runners.spark.SparkJobServerDriver",
-		append(jobServerArgs(e), "--spark-master-url="+strings.TrimSpace(sparkMasterURL(e)))...)
+	return runJobServer(e, sparkJava, options, "org.apache.beam.runners.spark.SparkJobServerDriver",
+		"--spark-master-url="+sparkMasterURL(e))
 }

@@ -88,8 +88,10 @@ func (s *Stack) raise(ctx context.Context, e Env, progress Progress) error {
 	begin := time.Now()
 	p, running := s.find(e.Name())
 	if running {
-		if err := s.writePID(e.Name(), p); err != nil {
-			return fmt.Errorf("start %s: note its process: %w", e.Name(), err)
+		if noted, _ := s.readPID(e.Name()); noted != p {
+			if err := s.writePID(e.Name(), p); err != nil {
+				return fmt.Errorf("start %s: note its process: %w", e.Name(), err)
+			}
 		}
 		if s.ask(ctx, e) == nil {
 			progress(Event{Part: e.Name(), State: Running})
