@@ -13,19 +13,17 @@ const (
 	maxBytes      = 128 << 10
 )
 
-const versionColumn = "version"
-
 // group is what one request writes: mutations of different rows of one partition.
 //
-// Cassandra logs a batch of one partition as one write. Of such a write Debezium tells the greatest timestamp only, and
-// it tells what the batch made of each row, not each mutation. So a group holds either one version, or rows that tell
-// their version themselves; and of each row one mutation.
+// Cassandra logs a batch of one partition as one write, and Debezium tells what it made of each row: of a deletion with
+// its own timestamp, of an upsert with the greatest in the batch. So a group holds either one version or mutations that
+// tell theirs, and of each row one mutation.
 type group struct {
 	muts  []table.Mutation
 	rows  map[string]bool // by key
 	bytes int
 	same  bool // all mutations have one version
-	told  bool // every mutation's row holds its version
+	told  bool // every mutation tells its version
 }
 
 // groups splits mutations by partition and size. Within a partition the order stays.
@@ -61,10 +59,10 @@ func (g *group) add(m table.Mutation, row []byte) {
 	g.told = g.told && tells(m)
 }
 
-// tells reports whether the row itself says the version of the write.
+// tells reports whether a consumer of changes learns the mutation's version also when it was in a batch.
 func tells(m table.Mutation) bool {
-	version, ok := m.Row[versionColumn].(int64)
-	return ok && !m.Delete && version == m.Version
+	version, ok := m.Row[table.VersionColumn].(int64)
+	return m.Delete || ok && version == m.Version
 }
 
 func sizeOf(m table.Mutation) (n int) {

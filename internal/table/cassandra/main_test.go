@@ -97,7 +97,7 @@ func createTable(keyspace string, t table.Table) string {
 	}
 	key := []string{"(" + strings.Join(columnNames(t.Partition), ", ") + ")"}
 	key = append(key, columnNames(t.Clustering)...)
-	return fmt.Sprintf("CREATE TABLE %s.%s (%s, PRIMARY KEY (%s)) WITH cdc = true",
+	return fmt.Sprintf("CREATE TABLE IF NOT EXISTS %s.%s (%s, PRIMARY KEY (%s)) WITH cdc = true",
 		keyspace, t.Name, strings.Join(columns, ", "), strings.Join(key, ", "))
 }
 

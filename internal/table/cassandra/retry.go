@@ -38,7 +38,7 @@ func retry(ctx context.Context, do func() error) error {
 // the network's doing.
 func transient(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
-		errors.Is(err, gocql.ErrSessionClosed) || errors.Is(err, gocql.ErrNotFound) || errors.Is(err, gocql.ErrQueryArgLength) {
+		errors.Is(err, gocql.ErrSessionClosed) || errors.Is(err, gocql.ErrNotFound) {
 		return false
 	}
 	if marshal := gocql.MarshalError(""); errors.As(err, &marshal) {
