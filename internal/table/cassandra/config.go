@@ -38,6 +38,8 @@ type Config struct {
 	Username    string
 	Password    string
 	Logger      *slog.Logger // nil: slog.Default()
+
+	translator gocql.AddressTranslator // for tests that stand between the driver and its nodes
 }
 
 // ParseDSN reads a data source name of the Form. Hosts may be IPv6 addresses in brackets.

@@ -15,6 +15,11 @@ import (
 	"darkroom/internal/table/cassandra"
 )
 
+func TestMain(m *testing.M) {
+	cassandra.SetSchemaPause(0) // but for one test there is no Debezium
+	os.Exit(m.Run())
+}
+
 // address is the Cassandra that tests may write to, host:port.
 func address(t testing.TB) string {
 	t.Helper()

@@ -134,7 +134,7 @@ const (
 func (m migrator) version(ctx context.Context) (int, error) {
 	s := m.store
 	var found string
-	err := retry(ctx, func() error {
+	err := s.retry(ctx, func() error {
 		return s.session.Query("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ? AND table_name = ?",
 			s.config.Keyspace, versionTable).Consistency(gocql.One).ScanContext(ctx, &found)
 	})
@@ -145,8 +145,8 @@ func (m migrator) version(ctx context.Context) (int, error) {
 		return 0, fmt.Errorf("read schema of %s: %w", s.config.Keyspace, err)
 	}
 	var newest *int
-	err = retry(ctx, func() error {
-		return s.query("SELECT max(version) FROM "+versionTable, nil).ScanContext(ctx, &newest)
+	err = s.retry(ctx, func() error {
+		return soon(s.query("SELECT max(version) FROM "+versionTable, nil).ScanContext(ctx, &newest))
 	})
 	if err != nil {
 		return 0, fmt.Errorf("read schema version of %s: %w", s.config.Keyspace, err)
@@ -162,7 +162,7 @@ func (m migrator) version(ctx context.Context) (int, error) {
 func (m migrator) bootstrap(ctx context.Context, nodes int) error {
 	s := m.store
 	var found string
-	err := retry(ctx, func() error {
+	err := s.retry(ctx, func() error {
 		return s.session.Query("SELECT keyspace_name FROM system_schema.keyspaces WHERE keyspace_name = ?",
 			s.config.Keyspace).Consistency(gocql.One).ScanContext(ctx, &found)
 	})
@@ -175,7 +175,7 @@ func (m migrator) bootstrap(ctx context.Context, nodes int) error {
 			return err
 		}
 		create := fmt.Sprintf("CREATE KEYSPACE IF NOT EXISTS %s WITH replication = %s", s.config.Keyspace, replication)
-		if err := retry(ctx, func() error { return s.session.Query(create).ExecContext(ctx) }); err != nil {
+		if err := s.retry(ctx, func() error { return s.session.Query(create).ExecContext(ctx) }); err != nil {
 			return err
 		}
 	}
@@ -195,7 +195,17 @@ func (m migrator) bootstrap(ctx context.Context, nodes int) error {
 
 // define runs a statement that changes the schema. It returns when the nodes agree on it.
 func (m migrator) define(ctx context.Context, cql string) error {
-	return retry(ctx, func() error { return m.store.query(cql, nil).ExecContext(ctx) })
+	return m.store.retry(ctx, func() error { return soon(m.store.query(cql, nil).ExecContext(ctx)) })
+}
+
+// soon makes an error that retry repeats of what a node answers while another instance changes the schema: its system
+// tables show a keyspace or table a moment before it can be used.
+func soon(err error) error {
+	var answer gocql.RequestError
+	if errors.As(err, &answer) && answer.Code() == gocql.ErrCodeInvalid && strings.HasSuffix(answer.Message(), " does not exist") {
+		return errors.New(answer.Message())
+	}
+	return err
 }
 
 func (m migrator) run(ctx context.Context, step migration) error {
@@ -207,10 +217,26 @@ func (m migrator) run(ctx context.Context, step migration) error {
 			return err
 		}
 	}
-	return retry(ctx, func() error {
+	if err := settle(ctx); err != nil {
+		return err
+	}
+	return m.store.retry(ctx, func() error {
 		return m.store.query("INSERT INTO "+versionTable+" (version, name, applied_at) VALUES (?, ?, ?)",
 			[]any{step.version, step.name, time.Now()}).ExecContext(ctx)
 	})
+}
+
+// schemaPause is how long a new schema is left alone. Debezium hears of a table about a second after the nodes do, and of
+// what is written to it before that it tells nothing, ever.
+var schemaPause = 5 * time.Second
+
+func settle(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(schemaPause):
+		return nil
+	}
 }
 
 // lock waits until no other instance migrates.
@@ -251,7 +277,7 @@ func (m migrator) unlock(ctx context.Context) {
 // transact runs a lightweight transaction and reports whether it took place. One whose answer was lost may have: then it
 // finds its own name when it is asked again.
 func (m migrator) transact(ctx context.Context, cql string, args ...any) (applied bool, err error) {
-	err = retry(ctx, func() error {
+	err = m.store.retry(ctx, func() error {
 		before := map[string]any{}
 		applied, err = m.store.query(cql, args).Idempotent(false).SerialConsistency(gocql.Serial).
 			MapScanCASContext(ctx, before)

@@ -34,6 +34,20 @@ func retry(ctx context.Context, do func() error) error {
 	}
 }
 
+// retry tells the operator that the cluster does not answer, and that it does again.
+func (s *Store) retry(ctx context.Context, do func() error) error {
+	return retry(ctx, func() error {
+		err := do()
+		switch {
+		case err == nil && s.away.CompareAndSwap(true, false):
+			s.config.Logger.Info("Cassandra answers again")
+		case err != nil && transient(err) && s.away.CompareAndSwap(false, true):
+			s.config.Logger.Warn("Cassandra does not answer, asking again", "error", err)
+		}
+		return err
+	})
+}
+
 // transient reports whether the same request may succeed later. What a node answers says so by its code; all else is
 // the network's doing.
 func transient(err error) bool {

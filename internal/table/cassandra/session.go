@@ -47,6 +47,7 @@ func (c Config) cluster() (*gocql.ClusterConfig, error) {
 	cluster.RetryPolicy = &gocql.SimpleRetryPolicy{NumRetries: 1}
 	cluster.Metadata.CacheMode = gocql.KeyspaceOnly
 	cluster.Logger = driverLogger{c.Logger}
+	cluster.AddressTranslator = c.translator
 	fallback := gocql.RoundRobinHostPolicy()
 	if c.Datacenter != "" {
 		fallback = gocql.DCAwareRoundRobinPolicy(c.Datacenter)
@@ -86,26 +87,25 @@ func (c Config) connect(ctx context.Context) (*gocql.Session, error) {
 	}
 }
 
-// driverLogger passes on what the driver warns of. Its errors are warnings too: what they make fail is returned as well.
+// driverLogger passes on what the driver says, for a person who looks for a fault. What the driver warns of when a node
+// is away, several times a second, shows to others as an error or as the word of Store.retry.
 type driverLogger struct{ *slog.Logger }
 
 var _ gocql.StructuredLogger = driverLogger{}
 
-func (l driverLogger) Error(msg string, fields ...gocql.LogField) { l.log(slog.LevelWarn, msg, fields) }
-func (l driverLogger) Warning(msg string, fields ...gocql.LogField) {
-	l.log(slog.LevelWarn, msg, fields)
-}
-func (l driverLogger) Info(msg string, fields ...gocql.LogField) { l.log(slog.LevelDebug, msg, fields) }
-func (l driverLogger) Debug(string, ...gocql.LogField)           {}
+func (l driverLogger) Error(msg string, fields ...gocql.LogField)   { l.log(msg, fields) }
+func (l driverLogger) Warning(msg string, fields ...gocql.LogField) { l.log(msg, fields) }
+func (l driverLogger) Info(msg string, fields ...gocql.LogField)    { l.log(msg, fields) }
+func (l driverLogger) Debug(string, ...gocql.LogField)              {}
 
-func (l driverLogger) log(level slog.Level, msg string, fields []gocql.LogField) {
+func (l driverLogger) log(msg string, fields []gocql.LogField) {
 	ctx := context.Background()
-	if !l.Enabled(ctx, level) {
+	if !l.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	attrs := make([]slog.Attr, len(fields))
 	for i, f := range fields {
 		attrs[i] = slog.String(f.Name, fmt.Sprint(f.Value))
 	}
-	l.LogAttrs(ctx, level, "cassandra driver: "+msg, attrs...)
+	l.LogAttrs(ctx, slog.LevelDebug, "cassandra driver: "+msg, attrs...)
 }

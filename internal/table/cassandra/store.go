@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 
 	gocql "github.com/apache/cassandra-gocql-driver/v2"
 	"golang.org/x/sync/errgroup"
@@ -33,6 +34,7 @@ type Store struct {
 	consistency gocql.Consistency
 	speculation gocql.SpeculativeExecutionPolicy
 	tables      map[string]*statements
+	away        atomic.Bool // the last request was not answered
 }
 
 var _ table.Store = (*Store)(nil)
@@ -84,7 +86,22 @@ func (s *Store) prepare(ctx context.Context) error {
 	if nodes > 1 {
 		s.speculation = &gocql.SimpleSpeculativeExecution{NumAttempts: 1, TimeoutDelay: speculateAfter}
 	}
-	return s.migrate(ctx, nodes)
+	if err := s.migrate(ctx, nodes); err != nil {
+		return err
+	}
+	s.warnWithoutCDC(ctx)
+	return nil
+}
+
+// warnWithoutCDC tells the operator what would otherwise show as statistics that never come. A cluster that does not let
+// itself be asked is taken to be right.
+func (s *Store) warnWithoutCDC(ctx context.Context) {
+	var enabled string
+	err := s.session.Query("SELECT value FROM system_views.settings WHERE name = 'cdc_enabled'").
+		Consistency(gocql.One).ScanContext(ctx, &enabled)
+	if err == nil && enabled == "false" {
+		s.config.Logger.Warn("Cassandra keeps no changes for Debezium: set cdc_enabled: true in cassandra.yaml")
+	}
 }
 
 // Apply implements table.Store. When one mutation does not fit its table, none is applied.
@@ -100,7 +117,7 @@ func (s *Store) Apply(ctx context.Context, muts []table.Mutation) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(inFlight)
 	for _, part := range groups(muts) {
-		g.Go(func() error { return retry(ctx, func() error { return s.write(ctx, part.muts) }) })
+		g.Go(func() error { return s.retry(ctx, func() error { return s.write(ctx, part.muts) }) })
 	}
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("apply %d mutations: %w", len(muts), err)
@@ -150,7 +167,7 @@ func (s *Store) Get(ctx context.Context, name string, key table.Row) (table.Row,
 		return nil, fmt.Errorf("get: %w", err)
 	}
 	var rows []table.Row
-	err := retry(ctx, func() (err error) {
+	err := s.retry(ctx, func() (err error) {
 		rows, _, err = s.page(ctx, t, s.read(t.get, values(t.table.Key(), key)))
 		return err
 	})
@@ -176,7 +193,7 @@ func (s *Store) Scan(ctx context.Context, q table.Query) iter.Seq2[table.Row, er
 		for first := true; first || len(next) > 0; first = false {
 			var rows []table.Row
 			from := next
-			err := retry(ctx, func() (err error) {
+			err := s.retry(ctx, func() (err error) {
 				rows, next, err = s.page(ctx, t, s.read(cql, args).PageSize(pageRows).PageState(from))
 				return err
 			})
