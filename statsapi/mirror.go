@@ -11,7 +11,7 @@ import (
 	"darkroom/internal/table"
 )
 
-const versionColumn = "version"
+const versionColumn = table.VersionColumn
 
 // mirror is the copy of one table: how a change becomes a row, and how rows get into the database.
 type mirror struct {

@@ -1,10 +1,13 @@
 package table
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -19,7 +22,8 @@ const (
 // The names in the envelope and in the topics.
 const (
 	Keyspace         = "darkroom"
-	topicPrefix      = "cdc." + Keyspace + "."
+	logicalName      = "cdc" // Debezium's topic.prefix
+	topicPrefix      = logicalName + "." + Keyspace + "."
 	connectorVersion = "1"
 )
 
@@ -35,7 +39,8 @@ type Change struct {
 	Row Row
 	// At is when the change was made into a record. It is zero when a record does not say.
 	At time.Time
-	// Position is where the change stands in the producer's log: greater is later. Zero when a record does not say.
+	// Position is where the change stands in the producer's log: greater is later, and with Debezium so only within one
+	// file of Cassandra's commit log. Zero when a record does not say.
 	Position int64
 }
 
@@ -82,19 +87,32 @@ func (c Change) Encode() (key, value []byte, err error) {
 	}
 	key = append(key, '}')
 
-	value = appendEnvelope(make([]byte, 0, 512), c)
-	for i, col := range keyColumns {
-		if i > 0 {
-			value = append(value, ',')
-		}
-		value = appendCell(value, col.Name, c.Row[col.Name])
+	value = appendEnvelope(make([]byte, 0, 1024), c)
+	for _, col := range keyColumns {
+		value = append(appendCell(value, col.Name, c.Row[col.Name]), ',')
 	}
-	for _, col := range t.Regular {
-		if cell, ok := c.Row[col.Name]; ok {
-			value = appendCell(append(value, ','), col.Name, cell)
-		}
+	for _, col := range byName(t.Regular) {
+		value = append(c.appendRegular(value, col.Name), ',')
 	}
-	return key, append(value, "}}"...), nil
+	return key, append(value, `"_range_start":null,"_range_end":null}}`...), nil
+}
+
+// appendRegular appends a column that is not of the key: null when it was not set.
+func (c Change) appendRegular(b []byte, name string) []byte {
+	if c.Op == OpDelete {
+		b = append(appendString(b, name), `:{"value":null,"deletion_ts":`...)
+		return append(strconv.AppendInt(b, c.Version, 10), `,"set":true}`...)
+	}
+	value, ok := c.Row[name]
+	if !ok {
+		return append(appendString(b, name), ":null"...)
+	}
+	return appendCell(b, name, value)
+}
+
+// byName returns the columns in the order in which Cassandra keeps them.
+func byName(columns []Column) []Column {
+	return slices.SortedFunc(slices.Values(columns), func(a, b Column) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // appendEnvelope appends all that comes before the first cell.
@@ -104,15 +122,17 @@ func appendEnvelope(b []byte, c Change) []byte {
 	b = strconv.AppendInt(b, now, 10)
 	b = append(b, `,"op":"`...)
 	b = append(b, c.Op...)
-	b = append(b, `","source":{"version":"`+connectorVersion+`","connector":"cassandra","name":"`+Keyspace+`","ts_ms":`...)
+	b = append(b, `","source":{"version":"`+connectorVersion+`","connector":"cassandra","name":"`+logicalName+`","ts_ms":`...)
 	b = strconv.AppendInt(b, floorMilli(c.Version), 10)
-	b = append(b, `,"snapshot":"false","db":"NULL","sequence":null,"cluster":"embedded","file":"changes","pos":`...)
+	b = append(b, `,"snapshot":"false","db":"NULL","sequence":null,"ts_us":`...)
+	b = strconv.AppendInt(b, c.Version, 10)
+	b = append(b, `,"ts_ns":`...)
+	b = strconv.AppendInt(b, c.Version*1000, 10) // it overflows for versions beyond a time, as Debezium's does
+	b = append(b, `,"cluster":"embedded","file":"changes","pos":`...)
 	b = strconv.AppendInt(b, c.Position, 10)
 	b = append(b, `,"keyspace":"`+Keyspace+`","table":"`...)
 	b = append(b, c.Table...)
-	b = append(b, `","ts_micro":`...)
-	b = strconv.AppendInt(b, c.Version, 10)
-	return append(b, `},"after":{`...)
+	return append(b, `"},"after":{`...)
 }
 
 func floorMilli(micro int64) int64 { return time.UnixMicro(micro).UnixMilli() }
@@ -142,11 +162,19 @@ func appendField(b []byte, name string, value any) []byte {
 func appendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string cannot fail
-			return append(b, quoted...)
+			return appendQuoted(b, s)
 		}
 	}
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')
+}
+
+// appendQuoted leaves <, > and & as they are, as Debezium does.
+func appendQuoted(b []byte, s string) []byte {
+	buf := bytes.NewBuffer(b)
+	e := json.NewEncoder(buf)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(s) // a string cannot fail
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }

@@ -16,7 +16,9 @@ type envelope struct {
 	Source  struct {
 		Table    string      `json:"table"`
 		Keyspace string      `json:"keyspace"`
-		TSMicro  *int64      `json:"ts_micro"`
+		Snapshot string      `json:"snapshot"`
+		Micros   *int64      `json:"ts_us"`
+		Micro    *int64      `json:"ts_micro"` // what records of our own called it once
 		Position json.Number `json:"pos"`
 	} `json:"source"`
 	After map[string]*envelopeCell `json:"after"`
@@ -29,6 +31,28 @@ type envelopeCell struct {
 
 // isSet reports whether the write touched the cell. Debezium lists the others as null.
 func (c *envelopeCell) isSet() bool { return c != nil && (c.Set == nil || *c.Set) }
+
+// isSnapshot reports whether the record tells of a row that was read, and not of a write.
+func (e envelope) isSnapshot() bool { return e.Source.Snapshot != "" && e.Source.Snapshot != "false" }
+
+// version is that of the write. A snapshot knows only when it read the row, which is later than any write that is still
+// on its way; there the row must say its version itself.
+func (e envelope) version(row Row) (int64, error) {
+	if e.isSnapshot() {
+		if v, ok := row[VersionColumn].(int64); ok && v != math.MinInt64 {
+			return v, nil
+		}
+		return 0, fmt.Errorf("%w: a snapshot of a row without a version", ErrInvalid)
+	}
+	micros := e.Source.Micros
+	if micros == nil {
+		micros = e.Source.Micro
+	}
+	if micros == nil || *micros == math.MinInt64 {
+		return 0, fmt.Errorf("%w: no ts_us", ErrInvalid)
+	}
+	return *micros, nil
+}
 
 // DecodeChange reads the value of a record of a change topic, of this package's or of Debezium's making. Fields and
 // columns that it does not know are passed over, and those that are not there are left out of the row; but without an
@@ -45,21 +69,21 @@ func DecodeChange(value []byte) (Change, error) {
 	if env.Source.Keyspace != "" && env.Source.Keyspace != Keyspace {
 		return Change{}, fmt.Errorf("decode change: %w: keyspace %q", ErrInvalid, env.Source.Keyspace)
 	}
-	if env.Source.TSMicro == nil || *env.Source.TSMicro == math.MinInt64 {
-		return Change{}, fmt.Errorf("decode change: %w: no ts_micro", ErrInvalid)
-	}
 	t, err := known(env.Source.Table)
 	if err != nil {
 		return Change{}, fmt.Errorf("decode change: %w", err)
 	}
-	c := Change{Table: t.Name, Op: env.Op, Version: *env.Source.TSMicro}
+	c := Change{Table: t.Name, Op: env.Op}
+	if c.Row, err = env.row(t); err == nil {
+		c.Version, err = env.version(c.Row)
+	}
+	if err != nil {
+		return Change{}, fmt.Errorf("decode change: %w", err)
+	}
 	if env.AtMilli != 0 {
 		c.At = time.UnixMilli(env.AtMilli).UTC()
 	}
 	c.Position, _ = env.Source.Position.Int64()
-	if c.Row, err = env.row(t); err != nil {
-		return Change{}, fmt.Errorf("decode change: %w", err)
-	}
 	return c, nil
 }
 
@@ -78,6 +102,9 @@ func (e envelope) row(t Table) (Row, error) {
 		value, err := col.decode(cell.Value)
 		if err != nil {
 			return nil, t.invalid(err)
+		}
+		if value == nil && e.isSnapshot() {
+			continue // it lists every column
 		}
 		row[col.Name] = value
 	}

@@ -4,6 +4,9 @@ package table
 // tags. Times are microseconds since 1970 UTC. Every row carries its version as a column as well, so that a consumer of
 // the change stream can apply the store's own rule (a row of a lower version changes nothing) without the store.
 
+// VersionColumn is the name of that column in each of these tables.
+const VersionColumn = "version"
+
 // States of an image.
 const (
 	StateAnalysed = "analysed"
