@@ -83,5 +83,5 @@ func taskManagerAnswers(ctx context.Context, e Env) error {
 func runFlinkJobServer(e Env) []string {
 	return runJobServer(e, flinkJava, []string{"-Xms64m", "-Xmx512m", "-XX:MaxMetaspaceSize=256m", "-XX:+UseSerialGC"},
 		"org.apache.beam.runners.flink.FlinkJobServerDriver",
-		"--flink-master="+e.AddrOf("flink-jobmanager"), "--flink-conf-dir="+e.Conf())
+		"--flink-master="+e.AddrOf("flink-jobmanager"))
 }
