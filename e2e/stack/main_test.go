@@ -8,9 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -37,6 +37,9 @@ type env struct {
 
 var shared *env
 
+// longest is how long all tests together may take. The go command's own limit must be above it.
+const longest = 25 * time.Minute
+
 func TestMain(m *testing.M) {
 	if os.Getenv("DARKROOM_STACK_TEST") == "" {
 		fmt.Println("skipped: DARKROOM_STACK_TEST is not set")
@@ -47,10 +50,22 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) (code int) {
 	var err error
-	if shared, err = open(); err != nil {
+	if shared, err = prepare(); err != nil {
 		fmt.Println(err)
 		return 1
 	}
+	// The parts outlive this process, so it must not end without ending them.
+	end := func() {
+		fmt.Println("cut short:", shared.close(false))
+		os.Exit(1)
+	}
+	time.AfterFunc(longest, end)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		end()
+	}()
 	defer func() {
 		if err := shared.close(code == 0); err != nil {
 			fmt.Println(err)
@@ -64,7 +79,7 @@ func run(m *testing.M) (code int) {
 	return m.Run()
 }
 
-func open() (*env, error) {
+func prepare() (*env, error) {
 	e := &env{bin: os.Getenv("DARKROOM_BIN")}
 	var err error
 	if e.dir, err = os.MkdirTemp("", "darkroom-stack"); err != nil {
@@ -95,24 +110,30 @@ func (e *env) up(ctx context.Context, parts ...string) error {
 	if e.workers != nil {
 		return nil
 	}
-	e.bucket = blob.Config{Bucket: "images"}
-	status, err := e.stack.Status(ctx)
+	known, err := e.variables(ctx)
 	if err != nil {
 		return err
 	}
-	for _, part := range status {
-		for _, v := range part.Variables {
-			switch v.Name {
-			case "DARKROOM_S3_ENDPOINT":
-				e.bucket.Endpoint = v.Value
-			case "DARKROOM_S3_ACCESS_KEY":
-				e.bucket.AccessKey = v.Value
-			case "DARKROOM_S3_SECRET_KEY":
-				e.bucket.SecretKey = v.Value
-			}
-		}
+	e.bucket = blob.Config{
+		Bucket: "images", Endpoint: known["DARKROOM_S3_ENDPOINT"],
+		AccessKey: known["DARKROOM_S3_ACCESS_KEY"], SecretKey: known["DARKROOM_S3_SECRET_KEY"],
 	}
 	return e.startWorkers("127.0.0.1:0")
+}
+
+// variables are what the stack's parts tell Darkroom's commands.
+func (e *env) variables(ctx context.Context) (map[string]string, error) {
+	status, err := e.stack.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for _, part := range status {
+		for _, v := range part.Variables {
+			all[v.Name] = v.Value
+		}
+	}
+	return all, nil
 }
 
 func (e *env) startWorkers(addr string) (err error) {
@@ -180,7 +201,8 @@ func (p *process) line(prefix string) string {
 
 func (e *env) start(args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(e.bin, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = io.Writer(p), p
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.WaitDelay = time.Second // the workers of a pool that was killed hold its output open
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
