@@ -8,7 +8,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
+
+	gocql "github.com/apache/cassandra-gocql-driver/v2"
 )
+
+// cqlLimit is for a node that has just started on a machine that is busy.
+const cqlLimit = 20 * time.Second
 
 // jpms opens what Cassandra's code, in the node and in Debezium, reaches into; it is what Cassandra's own launcher does.
 var jpms = []string{
@@ -81,6 +87,28 @@ func cassandraAnswers(ctx context.Context, e Env) error {
 	}
 	if header[0] != answer || header[4] != supported {
 		return errors.New("it does not speak Cassandra's protocol")
+	}
+	return nil
+}
+
+// makeKeyspace makes Darkroom's keyspace, with a table that is never written to, before Debezium starts. It knows of a
+// keyspace from its start only if a table of it is captured. The changes of tables that are made later in a keyspace that
+// it does not know, or at once with their keyspace, it drops without a word.
+func makeKeyspace(ctx context.Context, e Env) error {
+	cluster := gocql.NewCluster(e.AddrOf("cassandra"))
+	cluster.Consistency, cluster.Timeout, cluster.ConnectTimeout = gocql.One, cqlLimit, cqlLimit
+	session, err := cluster.CreateSession()
+	if err != nil {
+		return fmt.Errorf("connect to cassandra: %w", err)
+	}
+	defer session.Close()
+	for _, statement := range []string{
+		"CREATE KEYSPACE IF NOT EXISTS darkroom WITH replication = {'class': 'NetworkTopologyStrategy', 'datacenter1': 1}",
+		"CREATE TABLE IF NOT EXISTS darkroom.cdc_anchor (id int PRIMARY KEY) WITH cdc = true",
+	} {
+		if err := session.Query(statement).ExecContext(ctx); err != nil {
+			return fmt.Errorf("make keyspace: %w", err)
+		}
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ func Parts() []Part {
 			Name: "debezium", Lib: "debezium", Conf: []string{"cassandra", "debezium"},
 			Needs:   []string{"kafka", "cassandra"},
 			Ports:   []Port{{"http", 8083}},
+			Before:  makeKeyspace,
 			Command: runDebezium, Ready: debeziumAnswers,
 			StopWithin: 20 * time.Second,
 		},

@@ -47,10 +47,11 @@ type ports struct {
 	path   string
 	first  map[string]string // the name of each part's first port
 	number map[string]int
+	known  map[string]bool // those that were asked for or remembered
 }
 
 func openPorts(path string, parts []Part, wanted map[string]int) (ports, error) {
-	p := ports{path: path, first: map[string]string{}, number: map[string]int{}}
+	p := ports{path: path, first: map[string]string{}, number: map[string]int{}, known: map[string]bool{}}
 	for _, part := range parts {
 		for i, port := range part.Ports {
 			if i == 0 {
@@ -78,7 +79,7 @@ func openPorts(path string, parts []Part, wanted map[string]int) (ports, error) 
 			if number < 1 || number > 65535 {
 				return p, fmt.Errorf("port %s: %d is not a port", name, number)
 			}
-			p.number[key] = number
+			p.number[key], p.known[key] = number, true
 		}
 	}
 	return p, nil
@@ -106,23 +107,28 @@ func (p ports) save() error {
 	return nil
 }
 
-// replaceTaken gives the parts free ports in place of those that are taken.
-func (p ports) replaceTaken(ctx context.Context, parts []Part) error {
+// pick gives free ports to those that have none yet of their own, and to the parts that are about to start in place of
+// those that are taken.
+func (p ports) pick(ctx context.Context, parts, starting []Part) error {
 	used := map[int]bool{}
-	for _, number := range p.number {
-		used[number] = true
+	for key := range p.known {
+		used[p.number[key]] = true
+	}
+	starts := map[string]bool{}
+	for _, part := range starting {
+		starts[part.Name] = true
 	}
 	for _, part := range parts {
 		for _, port := range part.Ports {
 			key := part.Name + "/" + port.Name
-			if isFree(ctx, p.number[key]) {
+			if p.known[key] && (!starts[part.Name] || isFree(ctx, p.number[key])) {
 				continue
 			}
 			number, err := freePort(ctx, used)
 			if err != nil {
 				return err
 			}
-			used[number], p.number[key] = true, number
+			used[number], p.number[key], p.known[key] = true, number, true
 		}
 	}
 	return nil

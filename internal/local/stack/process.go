@@ -27,7 +27,7 @@ type process struct {
 // stat is what of /proc/PID/stat is of use here.
 type stat struct {
 	process
-	state   string
+	ended   bool
 	group   int
 	session int
 }
@@ -44,14 +44,16 @@ func readStat(pid int) (stat, error) {
 	}
 	group, errGroup := strconv.Atoi(fields[2])
 	session, errSession := strconv.Atoi(fields[3])
-	st := stat{process: process{pid, fields[19]}, state: fields[0], group: group, session: session}
+	// The first thread of a process that is killed ends before the others, which still hold its files and ports.
+	ended := fields[0] == "X" || fields[0] == "Z" && fields[17] == "1"
+	st := stat{process: process{pid, fields[19]}, ended: ended, group: group, session: session}
 	return st, errors.Join(errGroup, errSession)
 }
 
 // runs reports whether the process is there and is more than an exit status that nobody has read.
 func (p process) runs() bool {
 	st, err := readStat(p.pid)
-	return err == nil && st.start == p.start && st.state != "Z" && st.state != "X"
+	return err == nil && st.start == p.start && !st.ended
 }
 
 // signal sends a signal to the process, and to no other that has got its number.
@@ -206,7 +208,7 @@ func (s *Stack) findMarked(name string) (process, bool) {
 	}
 	for _, st := range stats {
 		// A child of a part inherits the mark, but leads no session.
-		if st.session == st.pid && st.state != "Z" && st.state != "X" && s.marked(name, st.pid) {
+		if st.session == st.pid && !st.ended && s.marked(name, st.pid) {
 			return st.process, true
 		}
 	}

@@ -29,7 +29,7 @@ type Options struct {
 	Dir       string         // absolute; made if it is missing
 	Lib       string         // folder of the jars; empty: DefaultLib
 	Binary    string         // the darkroom binary, which runs postgres and s3; empty: this process's
-	FreePorts bool           // take a free port in place of one that is taken
+	FreePorts bool           // pick free ports, not the usual ones; they are kept, unless they are taken at a later Up
 	Ports     map[string]int // ports by name of the part, or by PART/PORT for one that is not the part's first
 	Parts     []Part         // nil: Parts()
 }
@@ -42,7 +42,8 @@ type Part struct {
 	Lib   string   // what jars it runs from: a folder of poms; empty for a program that is not Java's
 	Conf  []string // folders of configuration files
 
-	Setup   func(Env) []string // the command that runs to its end before the part starts; nil, or none, for no such
+	Setup   func(Env) []string               // the command that runs to its end before the part starts; nil, or none, for no such
+	Before  func(context.Context, Env) error // what must be done before each start; nil for nothing
 	Command func(Env) []string
 	Environ func(Env) []string                    // beside this process's own; nil for nothing
 	Ready   func(context.Context, Env) error      // one attempt to be answered

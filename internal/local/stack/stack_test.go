@@ -341,7 +341,10 @@ func TestATakenPortIsSaidOrReplaced(t *testing.T) {
 	t.Cleanup(func() { _ = s.Down(context.Background(), nil) })
 	up(t, s, &events{})
 	addr := s.Addr("a")
-	o.FreePorts = false
+	if got := up(t, s, &events{}); s.Addr("a") != addr {
+		t.Errorf("on %s, then on %s: %q", addr, s.Addr("a"), got)
+	}
+	o.FreePorts = false // both are remembered, the one that a part has and the one that it would have
 	if s, err = stack.Open(o); err != nil || s.Addr("a") != addr || s.Addr("a/main") != addr || addr == l.Addr().String() {
 		t.Errorf("%s, then %s, %v", addr, s.Addr("a"), err)
 	}

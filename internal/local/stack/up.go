@@ -63,24 +63,25 @@ func (s *Stack) prepare(ctx context.Context, parts []Part, progress Progress) (j
 		}
 	}
 	if s.o.FreePorts {
-		if err := s.moveTaken(ctx, missing); err != nil {
+		if err := s.ports.pick(ctx, s.parts, s.movable(missing)); err != nil {
 			return "", err
 		}
 	}
 	return java, s.ports.save()
 }
 
-// moveTaken gives free ports to the parts that are about to start. A port that a part was known by is not changed
-// while a part runs that may have been told of it.
-func (s *Stack) moveTaken(ctx context.Context, missing []Part) error {
+// movable returns those of the parts that do not run whose ports may change: not those that a part which runs has been
+// told of.
+func (s *Stack) movable(missing []Part) []Part {
+	told := map[string]bool{}
 	for _, p := range s.parts {
-		if _, running := s.find(p.Name); running && slices.ContainsFunc(missing, func(m Part) bool {
-			return slices.Contains(p.Needs, m.Name)
-		}) {
-			return nil
+		if _, running := s.find(p.Name); running {
+			for _, need := range p.Needs {
+				told[need] = true
+			}
 		}
 	}
-	return s.ports.replaceTaken(ctx, missing)
+	return slices.DeleteFunc(missing, func(p Part) bool { return told[p.Name] })
 }
 
 // raise makes one part answer.
@@ -208,8 +209,13 @@ func (s *Stack) launch(ctx context.Context, e Env) (process, error) {
 	return st.process, nil
 }
 
-// setUp runs what must run before the part's first start.
+// setUp does what must be done before the part starts.
 func (s *Stack) setUp(ctx context.Context, e Env, log *os.File) error {
+	if e.part.Before != nil {
+		if err := e.part.Before(ctx, e); err != nil {
+			return fmt.Errorf("set up: %w", err)
+		}
+	}
 	if e.part.Setup == nil {
 		return nil
 	}
