@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	inFlight = 32   // requests that one Apply has under way
+	inFlight = 128  // requests that one Apply has under way
 	pageRows = 1000 // of at most table.MaxMutation each, and usually much less
 )
 
