@@ -26,7 +26,7 @@ type ingestCmd struct {
 	IngestListen string        `help:"Address to serve on; port 0 picks a free one." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	Kafka        []string      `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
 	S3           blob.Config   `embed:"" prefix:"s3-"`
-	Table        string        `help:"Table store with the facts that GET gives, as tcp://host:port; none if empty." placeholder:"DSN"`
+	Table        string        `help:"Table store with the facts that GET gives, as tcp://host:port or cassandra://host/keyspace; none if empty." placeholder:"DSN"`
 	MaxBytes     int64         `help:"Largest image, in bytes." default:"67108864"`
 	SweepAfter   time.Duration `help:"Age at which the sweeper publishes an upload that could not be." default:"30s"`
 }

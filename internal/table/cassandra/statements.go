@@ -76,6 +76,20 @@ func bound(clustering []table.Column, prefix []any, op string) string {
 	return fmt.Sprintf(" AND (%s) %s (%s)", list, op, marks(len(prefix)))
 }
 
+// noSuchPartition reports whether the row's partition cannot be in Cassandra: its only column is empty.
+func (s *statements) noSuchPartition(row table.Row) bool {
+	if len(s.table.Partition) != 1 {
+		return false
+	}
+	switch v := row[s.table.Partition[0].Name].(type) {
+	case string:
+		return v == ""
+	case []byte:
+		return len(v) == 0
+	}
+	return false
+}
+
 func equal(columns []table.Column) string {
 	return strings.Join(names(columns), " = ? AND ") + " = ?"
 }

@@ -5,8 +5,9 @@
 // batch to a node that holds it. Changes reach Kafka by Debezium, which reads the commit log of each node; the tables
 // are made with cdc = true, and nodes need cdc_enabled.
 //
-// Apply returns when as many replicas as the consistency says have the write in their commit log; with
-// commitlog_sync: periodic, Cassandra's default, the log of a node reaches its disk a moment later.
+// Apply returns when as many replicas as the consistency says have confirmed the write. With commitlog_sync: periodic,
+// Cassandra's default, a node confirms before its commit log is on disk, and what it confirmed last is gone when its
+// process is killed: a single node needs commitlog_sync: batch or group.
 package cassandra
 
 import (
@@ -23,7 +24,7 @@ import (
 )
 
 const (
-	inFlight = 32   // requests that one Apply has under way
+	inFlight = 128  // requests that one Apply has under way
 	pageRows = 1000 // of at most table.MaxMutation each, and usually much less
 )
 
@@ -89,25 +90,38 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.migrate(ctx, nodes); err != nil {
 		return err
 	}
-	s.warnWithoutCDC(ctx)
+	s.warn(ctx, nodes)
 	return nil
 }
 
-// warnWithoutCDC tells the operator what would otherwise show as statistics that never come. A cluster that does not let
-// itself be asked is taken to be right.
-func (s *Store) warnWithoutCDC(ctx context.Context) {
-	var enabled string
-	err := s.session.Query("SELECT value FROM system_views.settings WHERE name = 'cdc_enabled'").
-		Consistency(gocql.One).ScanContext(ctx, &enabled)
-	if err == nil && enabled == "false" {
+// warn tells the operator of settings that would otherwise show as statistics that never come, or as writes that are
+// gone after a crash. A cluster that does not let itself be asked is taken to be right.
+func (s *Store) warn(ctx context.Context, nodes int) {
+	setting := func(name string) (value string) {
+		err := s.session.Query("SELECT value FROM system_views.settings WHERE name = ?", name).Consistency(gocql.One).
+			ScanContext(ctx, &value)
+		if err != nil {
+			return ""
+		}
+		return value
+	}
+	if setting("cdc_enabled") == "false" {
 		s.config.Logger.Warn("Cassandra keeps no changes for Debezium: set cdc_enabled: true in cassandra.yaml")
+	}
+	if nodes == 1 && setting("commitlog_sync") == "periodic" {
+		s.config.Logger.Warn("the only Cassandra node confirms writes before they are on disk, and loses the last ones " +
+			"when it is killed: set commitlog_sync: batch, or group, in cassandra.yaml")
 	}
 }
 
 // Apply implements table.Store. When one mutation does not fit its table, none is applied.
 func (s *Store) Apply(ctx context.Context, muts []table.Mutation) error {
 	for i, m := range muts {
-		if err := m.Check(); err != nil {
+		err := m.Check()
+		if err == nil && s.tables[m.Table].noSuchPartition(m.Row) {
+			err = fmt.Errorf("table %s: %w: Cassandra takes no empty partition key", m.Table, table.ErrInvalid)
+		}
+		if err != nil {
 			return fmt.Errorf("apply mutation %d of %d: %w", i+1, len(muts), err)
 		}
 	}
@@ -166,6 +180,9 @@ func (s *Store) Get(ctx context.Context, name string, key table.Row) (table.Row,
 	if err := t.table.CheckKey(key); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
+	if t.noSuchPartition(key) {
+		return nil, table.ErrNotFound
+	}
 	var rows []table.Row
 	err := s.retry(ctx, func() (err error) {
 		rows, _, err = s.page(ctx, t, s.read(t.get, values(t.table.Key(), key)))
@@ -188,6 +205,9 @@ func (s *Store) Scan(ctx context.Context, q table.Query) iter.Seq2[table.Row, er
 			return
 		}
 		t := s.tables[q.Table]
+		if q.Partition != nil && t.noSuchPartition(q.Partition) {
+			return
+		}
 		cql, args := t.query(q)
 		var next []byte
 		for first := true; first || len(next) > 0; first = false {
