@@ -2,9 +2,9 @@ package runners
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +27,7 @@ type FlinkOptions struct {
 	BundleTime         time.Duration     `help:"Longest that a bundle stays open." default:"200ms"`
 	BundleSize         int64             `help:"Most elements of a bundle." default:"10000"`
 	Savepoint          string            `help:"Savepoint or checkpoint to begin from, as a URL." placeholder:"URL"`
-	Option             map[string]string `help:"Any other pipeline option of Beam's Flink runner, as snake_case=value." placeholder:"K=V"`
+	Option             map[string]string `help:"Any other pipeline option of Beam's runner, as snake_case=value; a value may be JSON." placeholder:"K=V" mapsep:"none"`
 }
 
 // Validate checks the options; its errors name the flag.
@@ -86,9 +86,7 @@ func (o FlinkOptions) encode(streaming bool) map[string]any {
 // Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process.
 func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
 	options := o.encode(streaming)
-	for k, v := range o.Option {
-		options[k] = parseOption(v)
-	}
+	addOptions(options, o.Option)
 	job, err := submitTo(ctx, f.JobServer, workers, request{name: name, pipeline: pipeline, options: options})
 	if err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
@@ -96,13 +94,14 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 	return job, nil
 }
 
-// parseOption reads a value as JSON would: Beam's job server takes true for a boolean, and not "true".
-func parseOption(s string) any {
-	if b, err := strconv.ParseBool(s); err == nil && (s == "true" || s == "false") {
-		return b
+// addOptions adds options that are given as text. A value is read as JSON if it is that, since the job server takes
+// true for a boolean, and not "true".
+func addOptions(options map[string]any, more map[string]string) {
+	for name, text := range more {
+		var value any
+		if json.Unmarshal([]byte(text), &value) != nil {
+			value = text
+		}
+		options[name] = value
 	}
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return n
-	}
-	return s
 }

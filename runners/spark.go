@@ -18,8 +18,10 @@ const DefaultSparkServer = "127.0.0.1:8098"
 type Spark struct{ JobServer string }
 
 // Submit starts a pipeline, which must have an end. Without the address of a worker pool its DoFns run in this process.
-func (s Spark) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, workers string) (*Job, error) {
-	job, err := submitTo(ctx, s.JobServer, workers, request{name: name, pipeline: pipeline, options: map[string]any{}})
+func (s Spark) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, workers string, option map[string]string) (*Job, error) {
+	options := map[string]any{}
+	addOptions(options, option)
+	job, err := submitTo(ctx, s.JobServer, workers, request{name: name, pipeline: pipeline, options: options})
 	if err != nil {
 		return nil, fmt.Errorf("run on Spark: %w", err)
 	}

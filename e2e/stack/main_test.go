@@ -88,6 +88,10 @@ func prepare() (*env, error) {
 	if err := os.Chmod(e.dir, 0o755); err != nil {
 		return nil, err
 	}
+	// A jar is a zip, and the empty zip is its end alone (APPNOTE, section 4.3.16).
+	if err := os.WriteFile(filepath.Join(e.dir, "empty.jar"), append([]byte("PK\x05\x06"), make([]byte, 18)...), 0o644); err != nil {
+		return nil, err
+	}
 	if e.bin == "" {
 		e.bin = filepath.Join(e.dir, "darkroom")
 		build := exec.Command("go", "build", "-o", e.bin, "darkroom")
