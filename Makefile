@@ -30,6 +30,10 @@ test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end t
 	$(GO) test $(BEAM)
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./e2e/...
 
+.PHONY: test-stack
+test-stack: build ## Run the tests on the real engines: Kafka, Cassandra, Debezium, Flink, Spark. Needs Java 17 and Maven.
+	DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m -v ./e2e/stack
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s).
 	@$(GO) list ./... | while read -r p; do \

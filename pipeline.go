@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -276,7 +277,7 @@ type workerServeCmd struct {
 }
 
 // Run serves until ctx ends.
-func (c *workerServeCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
+func (c *workerServeCmd) Run(ctx context.Context, log *slog.Logger, out stdio) error {
 	build, err := runners.Build()
 	if err != nil {
 		return err
@@ -290,15 +291,19 @@ func (c *workerServeCmd) Run(ctx context.Context, log *slog.Logger, io stdio) er
 		return err
 	}
 	defer listener.Close()
-	pool := &runners.Pool{Drain: c.Drain, Log: log, Command: func(w runners.Worker) *exec.Cmd {
+	fmt.Fprintf(out.out, "ready worker=%s build=%s\n", listener.Addr(), build)
+	return newPool(ctx, self, out.err, c.Drain, log).Serve(ctx, listener)
+}
+
+// newPool returns a pool of workers that are this program.
+func newPool(ctx context.Context, self string, stderr io.Writer, drain time.Duration, log *slog.Logger) *runners.Pool {
+	return &runners.Pool{Drain: drain, Log: log, Command: func(w runners.Worker) *exec.Cmd {
 		// Not with ctx: the pool drains before it ends its workers.
-		cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "worker", "run", "--id", w.ID, "--control", w.Control, "--logging", w.Logging,
-			"--provision", w.Provision)
-		cmd.Stderr = io.err
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), self, "worker", "run", "--id", w.ID,
+			"--control", w.Control, "--logging", w.Logging, "--provision", w.Provision)
+		cmd.Stderr = stderr
 		return cmd
 	}}
-	fmt.Fprintf(io.out, "ready worker=%s build=%s\n", listener.Addr(), build)
-	return pool.Serve(ctx, listener)
 }
 
 type workerRunCmd struct{ runners.Worker }

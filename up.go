@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -36,16 +37,17 @@ type upCmd struct {
 	MaxBytes     int64       `help:"Largest image, in bytes." default:"67108864"`
 	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
+	Real         bool        `help:"Run on the real parts (darkroom stack): Kafka, Cassandra with Debezium, Flink, PostgreSQL. They go on when this ends."`
 	PostgresBin  string      `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
 }
 
 // Run runs until ctx ends or a part fails.
-func (c *upCmd) Run(ctx context.Context, log *slog.Logger, io stdio) (err error) {
+func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error) {
 	demo, err := filepath.Abs(string(c.Demo)) // before the S3 gateway changes the working directory
 	if err != nil {
 		return fmt.Errorf("find folder %s: %w", c.Demo, err)
 	}
-	s, err := c.start(ctx, log)
+	s, err := c.deploy(ctx, log, out)
 	if err != nil {
 		return err
 	}
@@ -63,31 +65,100 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, io stdio) (err error)
 		if err := s.ready(ctx); err != nil {
 			return err
 		}
-		fmt.Fprintln(io.out, s.readyLine())
+		fmt.Fprintln(out.out, s.readyLine())
 		if c.Demo == "" {
 			return nil
 		}
-		return runDemo(ctx, io, demo, "http://"+s.ingestAddr.Addr().String(), "http://"+s.statsAddr.Addr().String())
+		ingestURL, statsURL := s.urls()
+		return runDemo(ctx, out, demo, ingestURL, statsURL)
 	})
 	return group.Wait()
 }
 
-// stack is everything that up runs.
+// deployment is all of Darkroom, started.
+type deployment interface {
+	// run runs it until ctx ends, and calls started when the pipeline runs.
+	run(ctx context.Context, group *errgroup.Group, log *slog.Logger, started func())
+	// ready waits until both services say that all they need is there.
+	ready(ctx context.Context) error
+	readyLine() string
+	urls() (ingest, stats string)
+	close() error
+}
+
+func (c *upCmd) deploy(ctx context.Context, log *slog.Logger, out stdio) (deployment, error) {
+	if c.Real {
+		return c.startReal(ctx, log, out)
+	}
+	return c.start(ctx, log)
+}
+
+// services are Darkroom's own two, which both deployments have.
+type services struct {
+	ingestAddr, statsAddr net.Listener
+	ingest                *ingest.Service
+	stats                 *statsapi.Service
+}
+
+func (s *services) urls() (ingest, stats string) {
+	return "http://" + s.ingestAddr.Addr().String(), "http://" + s.statsAddr.Addr().String()
+}
+
+func (s *services) run(ctx context.Context, group *errgroup.Group) {
+	group.Go(func() error { return serve(ctx, s.ingestAddr, s.ingest) })
+	group.Go(func() error { return serve(ctx, s.statsAddr, s.stats) })
+}
+
+// ready implements deployment.
+func (s *services) ready(ctx context.Context) error {
+	for _, l := range []net.Listener{s.ingestAddr, s.statsAddr} {
+		if err := waitReady(ctx, "http://"+l.Addr().String()+"/readyz"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lock makes the folder of all data and takes it for this process.
+func (c *upCmd) lock() (io.Closer, error) {
+	if err := os.MkdirAll(c.Data, 0o755); err != nil {
+		return nil, fmt.Errorf("--data: make folder %s: %s", c.Data, reason(err))
+	}
+	lock, err := local.Lock(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
+	}
+	return lock, nil
+}
+
+// closers end what was started, in the reverse order of the start.
+type closers []func() error
+
+func (c closers) close() error {
+	var errs []error
+	for i := len(c) - 1; i >= 0; i-- {
+		errs = append(errs, c[i]())
+	}
+	return errors.Join(errs...)
+}
+
+// stack is everything that up runs in this process.
 type stack struct {
-	ingestAddr, statsAddr, tableAddr net.Listener
+	services
+	closers closers
+
+	tableAddr net.Listener
 
 	kafka    *local.Kafka
 	s3       *local.S3
 	postgres *local.Postgres
 	tables   *embedded.Store
 	prism    *runners.Prism
-	ingest   *ingest.Service
-	stats    *statsapi.Service
 	live     *pipelines.Live
 	maxHeap  uint64
-
-	closers []func() error // in the order in which the parts were started
 }
+
+func (s *stack) close() error { return s.closers.close() }
 
 // start starts the parts, those that need no other side by side.
 func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err error) {
@@ -97,12 +168,9 @@ func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err erro
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if err := os.MkdirAll(c.Data, 0o755); err != nil {
-		return nil, fmt.Errorf("--data: make folder %s: %s", c.Data, reason(err))
-	}
-	lock, err := local.Lock(c.Data)
+	lock, err := c.lock()
 	if err != nil {
-		return nil, fmt.Errorf("--data: %w", err)
+		return nil, err
 	}
 	s.closers = append(s.closers, lock.Close)
 	if err := s.listen(ctx, c); err != nil {
@@ -221,31 +289,11 @@ func (s *stack) tableDSN() string { return "tcp://" + s.tableAddr.Addr().String(
 // run runs everything until ctx ends. It calls started when the pipeline runs.
 func (s *stack) run(ctx context.Context, group *errgroup.Group, log *slog.Logger, started func()) {
 	group.Go(func() error { return embedded.Serve(ctx, s.tableAddr, s.tables) })
-	group.Go(func() error { return serve(ctx, s.ingestAddr, s.ingest) })
-	group.Go(func() error { return serve(ctx, s.statsAddr, s.stats) })
+	s.services.run(ctx, group)
 	group.Go(func() error { return stream(ctx, s.prism, pipelines.LiveName, s.live, s.maxHeap, log, started) })
-}
-
-// ready waits until both services say that all they need is there.
-func (s *stack) ready(ctx context.Context) error {
-	for _, l := range []net.Listener{s.ingestAddr, s.statsAddr} {
-		if err := waitReady(ctx, "http://"+l.Addr().String()+"/readyz"); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *stack) readyLine() string {
 	return fmt.Sprintf("ready ingest=http://%s stats=http://%s kafka=%s s3=%s postgres=%s table=%s",
 		s.ingestAddr.Addr(), s.statsAddr.Addr(), s.kafka.Addr(), s.s3.Config("").Endpoint, s.postgres.DSN(), s.tableDSN())
-}
-
-// close stops the parts in the reverse order of their start.
-func (s *stack) close() error {
-	var errs []error
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
-	}
-	return errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -104,4 +105,30 @@ func addOptions(options map[string]any, more map[string]string) {
 		}
 		options[name] = value
 	}
+}
+
+// Stream keeps a pipeline running until ctx ends, and then cancels it. Flink itself repeats what a crash of workers or
+// TaskManagers cut short; a job that is lost all the same, as with a JobManager that keeps nothing, is begun anew.
+func (f Flink) Stream(ctx context.Context, s Streaming, workers string, o FlinkOptions, log *slog.Logger) error {
+	log = log.With("pipeline", s.Name)
+	return keep(ctx, log, func() error {
+		pipeline, err := s.Build(ctx)
+		if err != nil {
+			return fmt.Errorf("build pipeline: %w", err)
+		}
+		job, err := f.Submit(ctx, s.Name, pipeline, true, workers, o)
+		if err != nil {
+			return err
+		}
+		if s.Started != nil {
+			s.Started()
+		}
+		if err = job.Wait(ctx); ctx.Err() != nil {
+			return job.Cancel(ctx)
+		}
+		if err == nil {
+			err = errors.New("a job without end ended")
+		}
+		return err
+	})
 }

@@ -20,14 +20,14 @@ const (
 	steady       = time.Minute // a job that ran this long starts again at once
 )
 
-// Streaming is a pipeline without end, to be kept running on Prism.
+// Streaming is a pipeline without end, to be kept running.
 type Streaming struct {
 	Name string
-	// Build makes the pipeline, from the place where it is safe to begin again: Prism keeps nothing over a restart.
+	// Build makes the pipeline, from the place where it is safe to begin again: what a runner knew of it is lost.
 	Build func(context.Context) (*beam.Pipeline, error)
-	// Drain makes the job's sources say that they are at their end, but not those of a job that is built later.
+	// Drain, for Prism, makes the job's sources say that they are at their end, but not those of a job that is built later.
 	Drain func(context.Context) error
-	// MaxHeap is the size of the live heap, in bytes, at which the job is drained and begun anew, since Prism keeps
+	// MaxHeap, for Prism, is the size of the live heap, in bytes, at which the job is drained and begun anew, since Prism keeps
 	// some memory for all that it has ever processed. Zero: never.
 	MaxHeap uint64
 	// Started, if set, is called each time the job has been submitted.
@@ -38,9 +38,14 @@ type Streaming struct {
 // that grows while it keeps failing.
 func (p *Prism) Stream(ctx context.Context, s Streaming, log *slog.Logger) error {
 	log = log.With("pipeline", s.Name)
+	return keep(ctx, log, func() error { return p.once(ctx, s, log) })
+}
+
+// keep runs a job again and again until ctx ends. It is nil that once returns when the job is to begin anew.
+func keep(ctx context.Context, log *slog.Logger, once func() error) error {
 	for backoff := firstBackoff; ctx.Err() == nil; {
 		begun := time.Now()
-		err := p.once(ctx, s, log)
+		err := once()
 		switch {
 		case ctx.Err() != nil:
 			return err

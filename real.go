@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/alecthomas/kong"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"darkroom/ingest"
+	"darkroom/internal/event"
+	realstack "darkroom/internal/local/stack"
+	"darkroom/internal/service"
+	"darkroom/internal/table/open"
+	"darkroom/pipelines"
+	"darkroom/runners"
+	"darkroom/statsapi"
+)
+
+// realParts are the parts that `up --real` needs; they bring those that they need themselves.
+var realParts = []string{"kafka", "cassandra", "debezium", "flink-jobserver", "postgres", "s3"}
+
+// realUp is Darkroom's own services and the live pipeline's workers in this process, on the parts of `darkroom stack`.
+type realUp struct {
+	services
+	closers
+
+	stack   *realstack.Stack
+	known   map[string]string // what the parts tell, by variable
+	workers net.Listener
+	pool    *runners.Pool
+	live    *pipelines.Live
+	options runners.FlinkOptions
+}
+
+// startReal starts the parts unless they run, and connects to them.
+func (c *upCmd) startReal(ctx context.Context, log *slog.Logger, io stdio) (_ *realUp, err error) {
+	s := &realUp{}
+	defer func() {
+		if err != nil {
+			_ = s.close() // what was wrong is known already
+		}
+	}()
+	lock, err := c.lock()
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, lock.Close)
+	if err := s.listen(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := s.startParts(ctx, c, io); err != nil {
+		return nil, err
+	}
+	return s, s.connect(ctx, c, log)
+}
+
+func (s *realUp) listen(ctx context.Context, c *upCmd) (err error) {
+	for _, l := range []struct {
+		to         *net.Listener
+		flag, addr string
+	}{
+		{&s.ingestAddr, "--ingest-listen", c.IngestListen},
+		{&s.statsAddr, "--stats-listen", c.StatsListen},
+		{&s.workers, "worker pool", "127.0.0.1:0"},
+	} {
+		if *l.to, err = listen(ctx, l.flag, l.addr); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, closeListener(*l.to))
+	}
+	return nil
+}
+
+func (s *realUp) startParts(ctx context.Context, c *upCmd, io stdio) (err error) {
+	s.stack, err = realstack.Open(realstack.Options{Dir: filepath.Join(c.Data, "stack"), FreePorts: true})
+	if err != nil {
+		return err
+	}
+	progress := newStackProgress(io.err, s.stack)
+	err = s.stack.Up(ctx, progress.print, realParts...)
+	progress.endBar()
+	if err != nil {
+		return err
+	}
+	status, err := s.stack.Status(ctx)
+	if err != nil {
+		return err
+	}
+	s.known = map[string]string{}
+	for _, part := range status {
+		for _, v := range part.Variables {
+			s.known[v.Name] = v.Value
+		}
+	}
+	return s.makeTopics(ctx)
+}
+
+// makeTopics makes the topics that Darkroom writes to. Debezium makes those of the changes.
+func (s *realUp) makeTopics(ctx context.Context) error {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.stack.Addr("kafka")))
+	if err != nil {
+		return fmt.Errorf("open kafka client: %w", err)
+	}
+	defer cl.Close()
+	for topic, partitions := range map[string]int32{event.TopicImages: imagePartitions, event.TopicRejected: 1} {
+		there, err := kadm.NewClient(cl).ListTopics(ctx, topic)
+		if err == nil && !there.Has(topic) {
+			_, err = kadm.NewClient(cl).CreateTopic(ctx, partitions, 1, nil, topic)
+		}
+		if err != nil {
+			return fmt.Errorf("make topic %s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+func (s *realUp) tableDSN() string { return "cassandra://" + s.stack.Addr("cassandra") + "/darkroom" }
+
+// connect connects Darkroom's own services, and describes the pipeline.
+func (s *realUp) connect(ctx context.Context, c *upCmd, log *slog.Logger) error {
+	brokers := []string{s.stack.Addr("kafka")}
+	tables, err := open.Open(ctx, s.tableDSN())
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, tables.Close)
+	s.stats, err = statsapi.New(ctx, statsFlags{Kafka: brokers, Postgres: s.known["DARKROOM_POSTGRES"]}.config(), log, service.NewRegistry())
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
+	s.live = &pipelines.Live{Kafka: brokers, Table: s.tableDSN(), MaxPixels: c.MaxPixels}
+	s.live.S3.Endpoint, s.live.S3.Bucket = s.known["DARKROOM_S3_ENDPOINT"], "darkroom"
+	s.live.S3.AccessKey, s.live.S3.SecretKey = s.known["DARKROOM_S3_ACCESS_KEY"], s.known["DARKROOM_S3_SECRET_KEY"]
+	s.ingest, err = newIngest(ctx, &ingestCmd{
+		Kafka: brokers, S3: s.live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
+	}, tables, log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.ingest.Close)
+	if err := kong.ApplyDefaults(s.live); err != nil { // it validates as well
+		return fmt.Errorf("configure pipeline: %w", err)
+	}
+	if err := kong.ApplyDefaults(&s.options); err != nil {
+		return fmt.Errorf("configure Flink: %w", err)
+	}
+	s.options.CheckpointDir = "file://" + filepath.Join(c.Data, "stack", "checkpoints")
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	s.pool = newPool(ctx, self, os.Stderr, 0, log)
+	return nil
+}
+
+// run implements deployment.
+func (s *realUp) run(ctx context.Context, group *errgroup.Group, log *slog.Logger, started func()) {
+	s.services.run(ctx, group)
+	// The workers must outlive the job, which is cancelled when ctx ends.
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error { return s.pool.Serve(working, s.workers) })
+	group.Go(func() error {
+		defer stop()
+		return runners.Flink{JobServer: s.stack.Addr("flink-jobserver")}.Stream(ctx, runners.Streaming{
+			Name:    pipelines.LiveName,
+			Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, s.live) },
+			Started: started,
+		}, s.workers.Addr().String(), s.options, log)
+	})
+}
+
+func (s *realUp) readyLine() string {
+	ingestURL, statsURL := s.urls()
+	return fmt.Sprintf("ready ingest=%s stats=%s kafka=%s s3=%s postgres=%s table=%s flink=http://%s",
+		ingestURL, statsURL, s.stack.Addr("kafka"), s.known["DARKROOM_S3_ENDPOINT"], s.known["DARKROOM_POSTGRES"],
+		s.tableDSN(), s.stack.Addr("flink-jobmanager"))
+}
