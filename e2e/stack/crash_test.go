@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -214,7 +215,7 @@ func (s tables) mirrored(t *testing.T, dsn string) error {
 			if err := d.Decode(&row); err != nil {
 				return err
 			}
-			copied[encode(t, tab, row)]++
+			copied[encode(tab, row)]++
 			return nil
 		}); err != nil {
 			return err
@@ -224,7 +225,7 @@ func (s tables) mirrored(t *testing.T, dsn string) error {
 			if err != nil {
 				return err
 			}
-			original[encode(t, tab, row)]++
+			original[encode(tab, row)]++
 		}
 		if text := differ(copied, original); text != "" {
 			return errors.New("PostgreSQL: " + tab.Name + ": " + text)
@@ -233,11 +234,16 @@ func (s tables) mirrored(t *testing.T, dsn string) error {
 	return nil
 }
 
+// ofDeleted are the columns that a deletion writes. The store keeps the facts beside them, and the copy does not.
+var ofDeleted = []string{"image_id", "tenant", "state", "uploaded_at", "version"}
+
 // encode writes a row with every column: PostgreSQL has a zero where Cassandra has nothing.
-func encode(t *testing.T, tab table.Table, row table.Row) string {
-	t.Helper()
+func encode(tab table.Table, row table.Row) string {
 	var b strings.Builder
 	for _, c := range append(tab.Key(), tab.Regular...) {
+		if row["state"] == table.StateDeleted && !slices.Contains(ofDeleted, c.Name) {
+			continue
+		}
 		v, ok := row[c.Name]
 		if !ok || v == nil {
 			v = map[bool]any{true: false, false: map[bool]any{true: 0, false: ""}[c.Type == table.BigInt]}[c.Type == table.Boolean]
