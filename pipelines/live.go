@@ -42,7 +42,7 @@ type Live struct {
 	EventsTopic   string        `help:"Topic of uploads and deletions." default:"images.events"`
 	RejectedTopic string        `help:"Topic of dead letters." default:"images.rejected"`
 	S3            blob.Config   `embed:"" prefix:"s3-"`
-	Table         string        `help:"Table store, as tcp://host:port." default:"tcp://127.0.0.1:9041" placeholder:"DSN"`
+	Table         string        `help:"Table store, as tcp://host:port or cassandra://host/keyspace." default:"tcp://127.0.0.1:9041" placeholder:"DSN"`
 	MaxPixels     int64         `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	Lateness      time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
 	Skew          time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
