@@ -125,7 +125,7 @@ func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pi
 	if c.Runner == "spark" {
 		return runners.Spark{JobServer: or(c.JobServer, runners.DefaultSparkServer)}.Submit(ctx, name, pipeline, c.Workers, c.Option)
 	}
-	return runners.Flink{JobServer: or(c.JobServer, runners.DefaultFlinkServer)}.Submit(
+	return runners.Flink{JobServer: or(c.JobServer, runners.DefaultFlinkServer), REST: c.rest()}.Submit(
 		ctx, name, pipeline, p.Unbounded(), c.Workers, c.FlinkOptions)
 }
 

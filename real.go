@@ -170,7 +170,10 @@ func (s *realUp) run(ctx context.Context, group *errgroup.Group, log *slog.Logge
 	group.Go(func() error { return s.pool.Serve(working, s.workers) })
 	group.Go(func() error {
 		defer stop()
-		return runners.Flink{JobServer: s.stack.Addr("flink-jobserver")}.Stream(ctx, runners.Streaming{
+		flink := runners.Flink{
+			JobServer: s.stack.Addr("flink-jobserver"), REST: runners.FlinkREST{URL: "http://" + s.stack.Addr("flink-jobmanager")},
+		}
+		return flink.Stream(ctx, runners.Streaming{
 			Name:    pipelines.LiveName,
 			Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, s.live) },
 			Started: started,

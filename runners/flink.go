@@ -16,7 +16,13 @@ import (
 const DefaultFlinkServer = "127.0.0.1:8099"
 
 // Flink is a Flink cluster behind Beam's job server.
-type Flink struct{ JobServer string }
+type Flink struct {
+	JobServer string
+	REST      FlinkREST
+}
+
+// ErrRunning is returned for a streaming pipeline of which a job runs already. Cancel or drain that one first.
+var ErrRunning = errors.New("it runs already")
 
 // FlinkOptions say how a job runs on Flink. The help names what Beam calls them.
 type FlinkOptions struct {
@@ -84,14 +90,26 @@ func (o FlinkOptions) encode(streaming bool) map[string]any {
 	return options
 }
 
-// Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process.
+// Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process. A streaming pipeline is
+// started once: two jobs would do the same work twice, to the same end.
 func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
+	if streaming {
+		_, err := f.REST.running(ctx, name)
+		if err == nil {
+			return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
+		}
+		if !errors.Is(err, ErrNoJob) {
+			return nil, err
+		}
+	}
 	options := o.encode(streaming)
 	addOptions(options, o.Option)
 	job, err := submitTo(ctx, f.JobServer, workers, request{name: name, pipeline: pipeline, options: options})
 	if err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
+	// Beam's job server would forget the job and leave it running.
+	job.cancel = func(ctx context.Context) error { return f.REST.cancelAll(ctx, name) }
 	return job, nil
 }
 
@@ -108,10 +126,14 @@ func addOptions(options map[string]any, more map[string]string) {
 }
 
 // Stream keeps a pipeline running until ctx ends, and then cancels it. Flink itself repeats what a crash of workers or
-// TaskManagers cut short; a job that is lost all the same, as with a JobManager that keeps nothing, is begun anew.
+// TaskManagers cut short; a job that is lost all the same, as with a JobManager that keeps nothing, is begun anew. A
+// job of the name that runs already was left by somebody who was killed, and is cancelled first.
 func (f Flink) Stream(ctx context.Context, s Streaming, workers string, o FlinkOptions, log *slog.Logger) error {
 	log = log.With("pipeline", s.Name)
 	return keep(ctx, log, func() error {
+		if err := f.REST.cancelAll(ctx, s.Name); err != nil {
+			return err
+		}
 		pipeline, err := s.Build(ctx)
 		if err != nil {
 			return fmt.Errorf("build pipeline: %w", err)

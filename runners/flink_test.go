@@ -5,11 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"darkroom/runners"
 )
@@ -137,5 +140,43 @@ func TestWhatFlinkRefusesIsOneLine(t *testing.T) {
 		if err == nil || !strings.HasSuffix(err.Error(), "org.apache.flink.Failure: the disk is full") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+func TestAStreamIsNotRunTwice(t *testing.T) {
+	f := runners.Flink{JobServer: "127.0.0.1:1", REST: jobManager(t, map[string]func() (int, any){"GET /jobs/overview": jobs("RUNNING")})}
+	if _, err := f.Submit(t.Context(), "live", nil, true, "", runners.FlinkOptions{}); !errors.Is(err, runners.ErrRunning) {
+		t.Errorf("beside a job that runs: %v", err)
+	}
+	f.REST = jobManager(t, map[string]func() (int, any){"GET /jobs/overview": jobs("CANCELED")})
+	_, err := f.Submit(t.Context(), "live", nil, true, "", runners.FlinkOptions{})
+	if errors.Is(err, runners.ErrRunning) || err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("beside one that has ended: %v", err)
+	}
+}
+
+// TestAStreamCancelsWhatWasLeft has two jobs of the name that run, one of them not the newest.
+func TestAStreamCancelsWhatWasLeft(t *testing.T) {
+	states := []string{"RUNNING", "FAILED", "RESTARTING"}
+	end := func(i int) func() (int, any) {
+		return func() (int, any) { states[i] = "CANCELED"; return 202, nil }
+	}
+	state := func(i int) func() (int, any) {
+		return func() (int, any) {
+			return 200, object{"jid": fmt.Sprint("j", i), "name": "live", "state": states[i]}
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	f := runners.Flink{JobServer: "127.0.0.1:1", REST: jobManager(t, map[string]func() (int, any){
+		"GET /jobs/overview":         func() (int, any) { return jobs(states...)() },
+		"PATCH /jobs/j0?mode=cancel": end(0), "PATCH /jobs/j2?mode=cancel": end(2),
+		"GET /jobs/j0": state(0), "GET /jobs/j2": state(2),
+	})}
+	err := f.Stream(ctx, runners.Streaming{Name: "live", Build: func(context.Context) (*beam.Pipeline, error) {
+		cancel() // what was left is ended before anything is built
+		return nil, errors.New("enough")
+	}}, "", runners.FlinkOptions{}, slog.New(slog.DiscardHandler))
+	if states[0] != "CANCELED" || states[2] != "CANCELED" {
+		t.Errorf("%v, %v", states, err)
 	}
 }

@@ -100,13 +100,23 @@ func (f FlinkREST) Job(ctx context.Context, name string) (FlinkJob, error) {
 	return FlinkJob{}, fmt.Errorf("find job %s on Flink: %w", name, ErrNoJob)
 }
 
-// running finds the job of a name that runs.
+// running finds the newest job of a name that runs.
 func (f FlinkREST) running(ctx context.Context, name string) (FlinkJob, error) {
-	j, err := f.Job(ctx, name)
-	if err == nil && !j.Running() {
-		err = fmt.Errorf("find job %s on Flink: %w: the last one is %s", name, ErrNoJob, strings.ToLower(j.State))
+	jobs, err := f.Jobs(ctx)
+	if err != nil {
+		return FlinkJob{}, err
 	}
-	return j, err
+	last := ""
+	for _, j := range jobs {
+		switch {
+		case j.Name != name:
+		case j.Running():
+			return j, nil
+		case last == "":
+			last = ": the last one is " + strings.ToLower(j.State)
+		}
+	}
+	return FlinkJob{}, fmt.Errorf("find job %s on Flink: %w%s", name, ErrNoJob, last)
 }
 
 // Checkpoints returns what a job, also one that has ended, has to begin from again: nothing if it makes none.
@@ -154,6 +164,19 @@ func (f FlinkREST) Cancel(ctx context.Context, name string) error {
 	}
 	_, err = f.wait(ctx, j)
 	return err
+}
+
+// cancelAll ends every job of a name that runs, if any does.
+func (f FlinkREST) cancelAll(ctx context.Context, name string) error {
+	for {
+		err := f.Cancel(ctx, name)
+		if errors.Is(err, ErrNoJob) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Drain ends a job when all that it has read has gone through and every window has fired. end must make the job's

@@ -30,6 +30,7 @@ type Job struct {
 	id     string
 	client jobpb.JobServiceClient
 	stop   func(context.Context) error // ends what the job needed beside its runner
+	cancel func(context.Context) error // ends the job; nil: its job service does
 }
 
 // ID is the job's id as its job service knows it.
@@ -151,6 +152,9 @@ func cause(message string) string {
 func (j *Job) Cancel(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
+	if j.cancel != nil {
+		return errors.Join(j.cancel(ctx), j.stop(ctx))
+	}
 	if _, err := j.client.Cancel(ctx, &jobpb.CancelJobRequest{JobId: j.id}); err != nil {
 		return fmt.Errorf("cancel job: %w", err)
 	}

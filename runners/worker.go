@@ -3,6 +3,7 @@ package runners
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime"
@@ -34,8 +35,8 @@ func (w Worker) Run(ctx context.Context) error {
 	err = harness.MainWithOptions(ctx, w.Logging, w.Control, harness.Options{
 		RunnerCapabilities: info.GetRunnerCapabilities(), StatusEndpoint: info.GetStatusEndpoint().GetUrl(),
 	})
-	if err != nil {
-		return fmt.Errorf("run worker %s: %w", w.ID, err)
+	if err == nil || ctx.Err() != nil || strings.Contains(err.Error(), "code = Canceled") {
+		return nil //nolint:nilerr // told to end by the pool, or by its runner, which hung up
 	}
-	return nil
+	return fmt.Errorf("run worker %s: %w", w.ID, err)
 }
