@@ -12,6 +12,8 @@ type freshnessBench struct {
 	Rate    int `help:"Uploads a second." default:"20"`
 	Uploads int `help:"Uploads in all." default:"600"`
 	Size    int `help:"Bytes an upload." default:"200000"`
+
+	Real bool `help:"On the real parts: Kafka, Flink, Cassandra, Debezium, PostgreSQL."`
 }
 
 const askEvery = 5 * time.Millisecond
@@ -19,11 +21,18 @@ const askEvery = 5 * time.Millisecond
 // Run measures. The n-th image to be counted is taken to be the n-th that was acknowledged, so the mean is exact and
 // the percentiles are of that order.
 func (b *freshnessBench) Run(ctx context.Context, c *cli) error {
-	u, err := startUp(ctx, c.Binary)
+	start := startReal
+	if !b.Real {
+		start = func(ctx context.Context, binary string) (*up, error) { return startUp(ctx, binary) }
+	}
+	u, err := start(ctx, c.Binary)
 	if err != nil {
 		return err
 	}
 	defer u.stop()
+	if err := u.firstCounted(ctx); err != nil {
+		return err
+	}
 	var mu sync.Mutex
 	var acked []time.Time
 	loaded := make(chan error, 1)
@@ -43,7 +52,7 @@ func (b *freshnessBench) Run(ctx context.Context, c *cli) error {
 		if err != nil {
 			return err
 		}
-		for now := time.Now(); len(seen) < n; {
+		for now := time.Now(); len(seen) < n-1; {
 			seen = append(seen, now)
 		}
 		time.Sleep(askEvery)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -25,10 +26,22 @@ type up struct {
 	cmd       *exec.Cmd
 	dir       string
 	addresses map[string]string // by name, from the ready line
+	end       func() error      // what is to be done when it has stopped; nil for nothing
 }
 
-func startUp(ctx context.Context, binary string) (*up, error) {
-	return start(ctx, binary, "up", "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0")
+func startUp(ctx context.Context, binary string, args ...string) (*up, error) {
+	return start(ctx, binary, append([]string{"up", "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0"}, args...)...)
+}
+
+// startReal starts everything on the real parts, which stop ends too.
+func startReal(ctx context.Context, binary string) (*up, error) {
+	u, err := startUp(ctx, binary, "--real")
+	if err == nil {
+		u.end = func() error {
+			return exec.CommandContext(context.WithoutCancel(ctx), binary, "stack", "down", "--dir", filepath.Join(u.dir, "stack")).Run()
+		}
+	}
+	return u, err
 }
 
 // startService starts the upload service alone.
@@ -74,6 +87,9 @@ func start(ctx context.Context, binary string, args ...string) (*up, error) {
 func (u *up) stop() error {
 	_ = u.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	err := u.cmd.Wait()
+	if u.end != nil {
+		err = errors.Join(err, u.end())
+	}
 	if e := os.RemoveAll(u.dir); e != nil && err == nil {
 		err = e
 	}
@@ -143,6 +159,25 @@ func post(ctx context.Context, url, contentType string, body []byte) error {
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, WriteBufferSize: 256 << 10}}
+
+// firstCounted uploads one image and waits until the summary counts it: a job on Flink takes a while to begin.
+func (u *up) firstCounted(ctx context.Context) error {
+	body, err := photo(1000)
+	if err != nil {
+		return err
+	}
+	if err := post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", body); err != nil {
+		return err
+	}
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if n, err := u.images(ctx); n > 0 || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return errors.New("the first image is not counted within two minutes")
+		}
+	}
+}
 
 // images is how many images the summary counts.
 func (u *up) images(ctx context.Context) (n int, err error) {
