@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -153,6 +154,7 @@ func (s *realUp) connect(ctx context.Context, c *upCmd, log *slog.Logger) error 
 	if err := kong.ApplyDefaults(&s.options); err != nil {
 		return fmt.Errorf("configure Flink: %w", err)
 	}
+	s.options.BundleTime = 50 * time.Millisecond // what is uploaded by hand is looked for at once
 	s.options.CheckpointDir = "file://" + filepath.Join(c.Data, "stack", "checkpoints")
 	self, err := os.Executable()
 	if err != nil {
