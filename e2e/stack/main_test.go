@@ -106,7 +106,7 @@ func prepare() (*env, error) {
 
 // up starts parts, and the pool of workers with the first.
 func (e *env) up(ctx context.Context, parts ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute) // the first start fetches 718 MB
 	defer cancel()
 	if err := e.stack.Up(ctx, func(stack.Event) {}, parts...); err != nil {
 		return fmt.Errorf("start %v: %w", parts, err)
