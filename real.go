@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,14 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"darkroom/ingest"
+	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	realstack "darkroom/internal/local/stack"
-	"darkroom/internal/service"
 	"darkroom/internal/table/open"
 	"darkroom/pipelines"
 	"darkroom/runners"
-	"darkroom/statsapi"
 )
 
 // realParts are the parts that `up --real` needs; they bring those that they need themselves.
@@ -31,13 +30,11 @@ var realParts = []string{"kafka", "cassandra", "debezium", "flink-jobserver", "p
 // realUp is Darkroom's own services and the live pipeline's workers in this process, on the parts of `darkroom stack`.
 type realUp struct {
 	services
-	closers
 
 	stack   *realstack.Stack
 	known   map[string]string // what the parts tell, by variable
 	workers net.Listener
 	pool    *runners.Pool
-	live    *pipelines.Live
 	options runners.FlinkOptions
 }
 
@@ -46,7 +43,7 @@ func (c *upCmd) startReal(ctx context.Context, log *slog.Logger, io stdio) (_ *r
 	s := &realUp{}
 	defer func() {
 		if err != nil {
-			_ = s.close() // what was wrong is known already
+			err = errors.Join(err, s.close())
 		}
 	}()
 	lock, err := c.lock()
@@ -54,30 +51,13 @@ func (c *upCmd) startReal(ctx context.Context, log *slog.Logger, io stdio) (_ *r
 		return nil, err
 	}
 	s.closers = append(s.closers, lock.Close)
-	if err := s.listen(ctx, c); err != nil {
+	if err := s.listen(ctx, c, &s.workers, "worker pool"); err != nil {
 		return nil, err
 	}
 	if err := s.startParts(ctx, c, io); err != nil {
 		return nil, err
 	}
-	return s, s.connect(ctx, c, log)
-}
-
-func (s *realUp) listen(ctx context.Context, c *upCmd) (err error) {
-	for _, l := range []struct {
-		to         *net.Listener
-		flag, addr string
-	}{
-		{&s.ingestAddr, "--ingest-listen", c.IngestListen},
-		{&s.statsAddr, "--stats-listen", c.StatsListen},
-		{&s.workers, "worker pool", "127.0.0.1:0"},
-	} {
-		if *l.to, err = listen(ctx, l.flag, l.addr); err != nil {
-			return err
-		}
-		s.closers = append(s.closers, closeListener(*l.to))
-	}
-	return nil
+	return s, s.startServices(ctx, c, log)
 }
 
 func (s *realUp) startParts(ctx context.Context, c *upCmd, io stdio) (err error) {
@@ -125,31 +105,19 @@ func (s *realUp) makeTopics(ctx context.Context) error {
 
 func (s *realUp) tableDSN() string { return "cassandra://" + s.stack.Addr("cassandra") + "/darkroom" }
 
-// connect connects Darkroom's own services, and describes the pipeline.
-func (s *realUp) connect(ctx context.Context, c *upCmd, log *slog.Logger) error {
-	brokers := []string{s.stack.Addr("kafka")}
+// startServices connects Darkroom's own services, and describes the job and its workers.
+func (s *realUp) startServices(ctx context.Context, c *upCmd, log *slog.Logger) error {
 	tables, err := open.Open(ctx, s.tableDSN())
 	if err != nil {
 		return err
 	}
 	s.closers = append(s.closers, tables.Close)
-	s.stats, err = statsapi.New(ctx, statsFlags{Kafka: brokers, Postgres: s.known["DARKROOM_POSTGRES"]}.config(), log, service.NewRegistry())
-	if err != nil {
+	live := &pipelines.Live{Kafka: []string{s.stack.Addr("kafka")}, Table: s.tableDSN(), S3: blob.Config{
+		Endpoint: s.known["DARKROOM_S3_ENDPOINT"], Bucket: "darkroom",
+		AccessKey: s.known["DARKROOM_S3_ACCESS_KEY"], SecretKey: s.known["DARKROOM_S3_SECRET_KEY"],
+	}}
+	if err := s.connect(ctx, c, live, s.known["DARKROOM_POSTGRES"], tables, log); err != nil {
 		return err
-	}
-	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
-	s.live = &pipelines.Live{Kafka: brokers, Table: s.tableDSN(), MaxPixels: c.MaxPixels}
-	s.live.S3.Endpoint, s.live.S3.Bucket = s.known["DARKROOM_S3_ENDPOINT"], "darkroom"
-	s.live.S3.AccessKey, s.live.S3.SecretKey = s.known["DARKROOM_S3_ACCESS_KEY"], s.known["DARKROOM_S3_SECRET_KEY"]
-	s.ingest, err = newIngest(ctx, &ingestCmd{
-		Kafka: brokers, S3: s.live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
-	}, tables, log)
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.ingest.Close)
-	if err := kong.ApplyDefaults(s.live); err != nil { // it validates as well
-		return fmt.Errorf("configure pipeline: %w", err)
 	}
 	if err := kong.ApplyDefaults(&s.options); err != nil {
 		return fmt.Errorf("configure Flink: %w", err)

@@ -93,11 +93,55 @@ func (c *upCmd) deploy(ctx context.Context, log *slog.Logger, out stdio) (deploy
 	return c.start(ctx, log)
 }
 
-// services are Darkroom's own two, which both deployments have.
+// services are Darkroom's own two and the pipeline, which both deployments have.
 type services struct {
+	closers
 	ingestAddr, statsAddr net.Listener
 	ingest                *ingest.Service
 	stats                 *statsapi.Service
+	live                  *pipelines.Live
+}
+
+// listen binds the addresses of both, and a free port for a third server of this process.
+func (s *services) listen(ctx context.Context, c *upCmd, third *net.Listener, name string) (err error) {
+	for _, l := range []struct {
+		to         *net.Listener
+		flag, addr string
+	}{
+		{&s.ingestAddr, "--ingest-listen", c.IngestListen},
+		{&s.statsAddr, "--stats-listen", c.StatsListen},
+		{third, name, "127.0.0.1:0"},
+	} {
+		if *l.to, err = listen(ctx, l.flag, l.addr); err != nil {
+			return err
+		}
+		s.closers = append(s.closers, closeListener(*l.to))
+	}
+	return nil
+}
+
+// connect connects the services to the parts that live names and to their stores, and readies the pipeline.
+func (s *services) connect(
+	ctx context.Context, c *upCmd, live *pipelines.Live, postgres string, tables table.Store, log *slog.Logger,
+) (err error) {
+	s.stats, err = statsapi.New(ctx, statsFlags{Kafka: live.Kafka, Postgres: postgres}.config(), log, service.NewRegistry())
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
+	s.ingest, err = newIngest(ctx, &ingestCmd{
+		Kafka: live.Kafka, S3: live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
+	}, tables, log)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.ingest.Close)
+	live.MaxPixels = c.MaxPixels
+	if err := kong.ApplyDefaults(live); err != nil { // it validates as well
+		return fmt.Errorf("configure pipeline: %w", err)
+	}
+	s.live = live
+	return nil
 }
 
 func (s *services) urls() (ingest, stats string) {
@@ -145,7 +189,6 @@ func (c closers) close() error {
 // stack is everything that up runs in this process.
 type stack struct {
 	services
-	closers closers
 
 	tableAddr net.Listener
 
@@ -154,11 +197,8 @@ type stack struct {
 	postgres *local.Postgres
 	tables   *embedded.Store
 	prism    *runners.Prism
-	live     *pipelines.Live
 	maxHeap  uint64
 }
-
-func (s *stack) close() error { return s.closers.close() }
 
 // start starts the parts, those that need no other side by side.
 func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err error) {
@@ -173,30 +213,14 @@ func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err erro
 		return nil, err
 	}
 	s.closers = append(s.closers, lock.Close)
-	if err := s.listen(ctx, c); err != nil {
+	if err := s.listen(ctx, c, &s.tableAddr, "table store"); err != nil {
 		return nil, err
 	}
 	if err := s.startParts(ctx, c, log); err != nil {
 		return nil, err
 	}
-	return s, s.startServices(ctx, c, log)
-}
-
-func (s *stack) listen(ctx context.Context, c *upCmd) (err error) {
-	for _, l := range []struct {
-		to         *net.Listener
-		flag, addr string
-	}{
-		{&s.ingestAddr, "--ingest-listen", c.IngestListen},
-		{&s.statsAddr, "--stats-listen", c.StatsListen},
-		{&s.tableAddr, "table store", "127.0.0.1:0"},
-	} {
-		if *l.to, err = listen(ctx, l.flag, l.addr); err != nil {
-			return err
-		}
-		s.closers = append(s.closers, closeListener(*l.to))
-	}
-	return nil
+	live := &pipelines.Live{Kafka: []string{s.kafka.Addr()}, S3: s.s3.Config("darkroom"), Table: s.tableDSN()}
+	return s, s.connect(ctx, c, live, s.postgres.DSN(), s.tables, log)
 }
 
 // closeListener closes a listener that its server may have closed before.
@@ -259,29 +283,6 @@ func (s *stack) startParts(ctx context.Context, c *upCmd, log *slog.Logger) erro
 		return err
 	})
 	return group.Wait()
-}
-
-// startServices connects Darkroom's own parts to those of startParts.
-func (s *stack) startServices(ctx context.Context, c *upCmd, log *slog.Logger) (err error) {
-	brokers := []string{s.kafka.Addr()}
-	bucket := s.s3.Config("darkroom")
-	if s.stats, err = statsapi.New(ctx, statsFlags{Kafka: brokers, Postgres: s.postgres.DSN()}.config(), log,
-		service.NewRegistry()); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
-	s.ingest, err = newIngest(ctx, &ingestCmd{
-		Kafka: brokers, S3: bucket, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
-	}, s.tables, log)
-	if err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.ingest.Close)
-	s.live = &pipelines.Live{Kafka: brokers, S3: bucket, Table: s.tableDSN(), MaxPixels: c.MaxPixels}
-	if err := kong.ApplyDefaults(s.live); err != nil { // it validates as well
-		return fmt.Errorf("configure pipeline: %w", err)
-	}
-	return nil
 }
 
 func (s *stack) tableDSN() string { return "tcp://" + s.tableAddr.Addr().String() }

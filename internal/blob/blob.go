@@ -9,6 +9,7 @@
 package blob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -122,7 +123,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 func (c Config) load(ctx context.Context) (aws.Config, error) {
 	if c.AccessKey != "" {
 		keys := credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, "")
-		return aws.Config{Region: or(c.Region, defaultRegion), Credentials: aws.NewCredentialsCache(keys)}, nil
+		return aws.Config{Region: cmp.Or(c.Region, defaultRegion), Credentials: aws.NewCredentialsCache(keys)}, nil
 	}
 	var options []func(*config.LoadOptions) error
 	if c.Region != "" {
@@ -132,7 +133,7 @@ func (c Config) load(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("load the S3 client's configuration: %w", err)
 	}
-	sdk.Region = or(sdk.Region, defaultRegion)
+	sdk.Region = cmp.Or(sdk.Region, defaultRegion)
 	return sdk, nil
 }
 
@@ -140,11 +141,4 @@ func (c Config) load(ctx context.Context) (aws.Config, error) {
 func (s *Store) Close() error {
 	s.transport.CloseIdleConnections()
 	return nil
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
