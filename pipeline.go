@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,7 +88,8 @@ func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, se
 	if c.Runner == "prism" {
 		return c.onPrism(ctx, log, io, name, p)
 	}
-	job, err := c.submit(ctx, name, p)
+	jobName := nameOfJob(name, p)
+	job, err := c.submit(ctx, jobName, p)
 	if err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, se
 	case c.Workers == "":
 		return job.Cancel(ctx)
 	default:
-		fmt.Fprintf(io.out, "%s goes on; end it with: darkroom pipeline cancel %s\n", name, name)
+		fmt.Fprintf(io.out, "%s goes on; end it with: darkroom pipeline cancel %s\n", name, jobName)
 		return nil
 	}
 	if err != nil {
@@ -106,6 +108,15 @@ func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, se
 	}
 	fmt.Fprintf(io.out, "done %s\n", name)
 	return nil
+}
+
+// nameOfJob tells a bounded run from the stream of the same pipeline, so that who cancels, restarts or looks for the one
+// by its name never meets the other.
+func nameOfJob(name string, p pipelines.Pipeline) string {
+	if p.Unbounded() {
+		return name
+	}
+	return name + "-bounded"
 }
 
 func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pipeline) (*runners.Job, error) {
@@ -123,17 +134,10 @@ func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pi
 		return nil, err
 	}
 	if c.Runner == "spark" {
-		return runners.Spark{JobServer: or(c.JobServer, runners.DefaultSparkServer)}.Submit(ctx, name, pipeline, c.Workers, c.Option)
+		return runners.Spark{JobServer: cmp.Or(c.JobServer, runners.DefaultSparkServer)}.Submit(ctx, name, pipeline, c.Workers, c.Option)
 	}
-	return runners.Flink{JobServer: or(c.JobServer, runners.DefaultFlinkServer), REST: c.rest()}.Submit(
+	return runners.Flink{JobServer: cmp.Or(c.JobServer, runners.DefaultFlinkServer), REST: c.rest()}.Submit(
 		ctx, name, pipeline, p.Unbounded(), c.Workers, c.FlinkOptions)
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline) error {
@@ -194,7 +198,7 @@ func (f flinkFlags) rest() runners.FlinkREST { return runners.FlinkREST{URL: f.F
 
 // jobFlags name a job on Flink.
 type jobFlags struct {
-	Name string `arg:"" help:"Name of the pipeline, and so of its job."`
+	Name string `arg:"" help:"Name of the pipeline, and so of its job; that of a bounded run ends in -bounded."`
 	flinkFlags
 }
 
