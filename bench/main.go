@@ -20,6 +20,8 @@ type cli struct {
 	Freshness freshnessBench `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
 	Live      liveBench      `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
 	Memory    memoryBench    `cmd:"" help:"Memory of up under steady uploads."`
+	Stream    streamBench    `cmd:"" help:"A windowed sum on every engine: Kafka Streams, native Flink, Darkroom's pipelines on Flink and Prism, a bare client."`
+	StreamRun streamRunCmd   `cmd:"" hidden:"" help:"One run of one engine, to be measured."`
 	Service   ingestService  `cmd:"" hidden:"" help:"The upload service alone, to be measured."`
 	All       allBench       `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
 }
