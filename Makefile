@@ -8,6 +8,9 @@ PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runn
 # The race detector needs a C compiler; Darkroom does not.
 RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME   ?= 20s
+# A round of the soak for each seed: its faults, their moments and its input follow from it.
+SEEDS      ?= 1 2 3 4 5 6 7 8 9 10
+EVENTS     ?= 50000
 
 .DEFAULT_GOAL := help
 
@@ -33,6 +36,13 @@ test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end t
 .PHONY: test-stack
 test-stack: build ## Run the tests on the real engines: Kafka, Cassandra, Debezium, Flink, Spark. Needs Java 17 and Maven.
 	DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m -v ./e2e/stack
+
+.PHONY: soak
+soak: build ## Throw each fault at 50,000 uploads (EVENTS) on a fresh stack for each of ten seeds (SEEDS="1 2 …"). Two hours.
+	@for seed in $(SEEDS); do \
+	  echo "== DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS)"; \
+	  DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS) DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) \
+	    $(GO) test -count=1 -timeout 30m -v -run '^TestExactThroughCrashes$$' ./e2e/stack || exit 1; done
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s).

@@ -5,92 +5,222 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kgo"
 
-	"darkroom/internal/local/stack"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
 )
 
-// crashEvents is how many uploads the test has; DARKROOM_STACK_EVENTS sets another number.
-const crashEvents = 6000
+// What TestExactThroughCrashes does unless DARKROOM_STACK_EVENTS and DARKROOM_STACK_SEED say otherwise: how many uploads
+// there are, and where its randomness begins: the order of the faults, their moments, how a tunnel is cut, and the input.
+const (
+	crashEvents = 20_000
+	crashSeed   = 3
+)
 
 // TestExactThroughCrashes lets uploads flow from Kafka through Flink to Cassandra, and from there through Debezium to
-// the statistics service, kills one part after another in the middle of that, and then holds every table of Cassandra
-// and of PostgreSQL against the oracle.
+// the statistics service, kills one part after another in the middle of that and cuts one connection after another, and
+// then holds every table of Cassandra and of PostgreSQL against the oracle.
 func TestExactThroughCrashes(t *testing.T) {
-	e := shared
-	if err := e.up(t.Context(), "cassandra", "debezium", "postgres"); err != nil {
-		t.Fatal(err)
-	}
-	events, rejected := e.topics(t)
-	to := e.cassandra(t)
-	stats := e.startStats(t)
-	in := makeInput(t, e.openBlobs(t), 2, eventCount(t))
-	job := e.stream(t, events, rejected, to, "--parallelism", "2")
-
-	faults := []struct {
-		name string
-		do   func()
-	}{
-		{"a worker is killed", func() { e.killWorker(t) }},
-		{"the TaskManager is killed", func() { e.restart(t, "flink-taskmanager") }},
-		{"the pool of workers is killed", func() { e.restartWorkers(t) }},
-		{"Debezium is killed", func() { e.restart(t, "debezium") }},
-		{"the broker is killed", func() { e.restart(t, "kafka") }},
-		{"the statistics service is killed", func() { stats = e.restartStats(t, stats) }},
-		{"Cassandra is killed", func() { e.restart(t, "cassandra", "debezium") }},
-		{"the JobManager is killed, and with it the job, which is run anew", func() {
-			job.client.stop()
-			e.restart(t, "flink-jobmanager", "flink-taskmanager", "flink-jobserver")
-			job = e.stream(t, events, rejected, to, "--parallelism", "2")
-		}},
-	}
-	r := rand.New(rand.NewPCG(3, 0))
-	cl := e.kafka(t)
-	slice := len(in.records) / (len(faults) + 1)
+	seed := uint64(fromEnv(t, "DARKROOM_STACK_SEED", crashSeed))
+	n := fromEnv(t, "DARKROOM_STACK_EVENTS", crashEvents)
+	c := startChain(t, seed, n)
+	r := rand.New(rand.NewPCG(seed, 0))
+	faults := c.faults(r)
+	total := len(c.in.records)
 	for i, f := range faults {
-		in.produce(t, cl, events, i*slice, (i+1)*slice)
-		job.afterCheckpoints(1 + r.Int64N(2))
-		t.Log(f.name)
-		f.do()
+		c.throw(f, (i+1)*total/(len(faults)+1), r)
 	}
-	in.produce(t, cl, events, len(faults)*slice, len(in.records))
-	eventually(t, 5*time.Minute, func() error { return in.check(t, to) })
-	eventually(t, 2*time.Minute, func() error { return to.mirrored(t, e.postgres(t)) })
+	c.produce(total - c.sent)
+	eventually(t, 10*time.Minute, func() error { return c.in.check(t, c.to) })
+	c.log("Cassandra is exact")
+	eventually(t, 10*time.Minute, func() error { return c.to.mirrored(t, c.postgres(t)) })
+	c.log("PostgreSQL is exact")
 
 	// What a bounded run on Prism makes of the same topic is the same, bit for bit.
 	again := newTables(t)
-	p, err := e.start(e.live(events, rejected, again, "--bounded")...)
+	p, err := c.start(c.live(c.events, c.rejected, again, "--bounded")...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-p.ended
-	if text := differ(to.rows(t), again.rows(t)); p.err != nil || text != "" {
+	if text := differ(c.to.rows(t), again.rows(t)); p.err != nil || text != "" {
 		t.Errorf("%v: %s\n%s", p.err, text, p.text())
 	}
+	c.log("a bounded run makes the same")
 }
 
-func eventCount(t *testing.T) int {
+func fromEnv(t *testing.T, name string, or int) int {
 	t.Helper()
-	text := os.Getenv("DARKROOM_STACK_EVENTS")
+	text := os.Getenv(name)
 	if text == "" {
-		return crashEvents
+		return or
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || n < 0 {
+		t.Fatalf("%s: %q is no number", name, text)
 	}
 	return n
+}
+
+// chain is all that an upload goes through, from Kafka to the statistics service's copy, with tunnels in between.
+type chain struct {
+	*env
+	t     *testing.T
+	began time.Time
+
+	in               *input
+	sent             int // records
+	cl               *kgo.Client
+	events, rejected string
+	to               tables // reached by ourselves, without a tunnel
+	through          tables // the same, as the pipeline reaches it
+	job              *job
+	stats            *process
+	copyDSN          string // the statistics service's database, as it reaches it
+	copy             *pgx.Conn
+
+	tunnels map[string]tunnel
+}
+
+// startChain starts everything, and makes the input.
+func startChain(t *testing.T, seed uint64, n int) *chain {
+	t.Helper()
+	e := shared
+	if err := e.up(t.Context(), "cassandra", "debezium", "postgres"); err != nil {
+		t.Fatal(err)
+	}
+	c := &chain{env: e, t: t, began: time.Now(), tunnels: maps.Clone(e.toKafka), cl: e.kafka(t), to: e.cassandra(t)}
+	c.events, c.rejected = e.topics(t)
+	c.in = makeInput(t, e.openBlobs(t), seed, n)
+	if c.in.late == 0 || c.in.repeats == 0 {
+		t.Fatalf("the input has %d late events and %d repeats", c.in.late, c.in.repeats)
+	}
+	dsn := e.postgres(t)
+	var err error
+	if c.copy, err = pgx.Connect(t.Context(), dsn); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.copy.Close(context.Background()) })
+
+	e.via = route{
+		kafka: e.toKafka["pipeline"].addr(), s3: "http://" + c.tunnel("s3", e.stack.Addr("s3")),
+		workers: c.tunnel("workers", e.workersAddr()),
+	}
+	t.Cleanup(func() { e.via = route{} })
+	c.through = tables{c.to.store, "cassandra://" + c.tunnel("cassandra", e.stack.Addr("cassandra")) + "/darkroom?host_lookup=false"}
+	c.copyDSN = strings.Replace(dsn, e.stack.Addr("postgres"), c.tunnel("postgres", e.stack.Addr("postgres")), 1)
+	c.startStats()
+	c.startJob()
+	c.log("seed %d: %d uploads, of which %d come late and %d twice", seed, n, c.in.late, c.in.repeats)
+	return c
+}
+
+// tunnel opens one to an address.
+func (c *chain) tunnel(name, to string) string {
+	c.t.Helper()
+	w, err := openTunnel(name)
+	if err == nil {
+		err = w.lead(to)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(w.proxy.Stop)
+	c.tunnels[name] = w
+	return w.addr()
+}
+
+func (c *chain) startJob() {
+	c.t.Helper()
+	c.job = c.stream(c.t, c.events, c.rejected, c.through, "--parallelism", "2")
+}
+
+func (c *chain) log(format string, args ...any) {
+	c.t.Helper()
+	c.t.Logf("%4.0f s, %d of %d records: "+format,
+		append([]any{time.Since(c.began).Seconds(), c.sent, len(c.in.records)}, args...)...)
+}
+
+// produce sends the next records and returns some of the images that they tell of.
+func (c *chain) produce(n int) []string {
+	c.t.Helper()
+	from := c.sent
+	c.sent += n
+	c.in.produce(c.t, c.cl, c.events, from, c.sent)
+	return c.in.sample(from, c.sent)
+}
+
+// stage is a place on the way of an upload: how many of some images have come as far.
+type stage func(c *chain, ids []string) (int, error)
+
+func inTables(c *chain, ids []string) (n int, err error) {
+	for _, id := range ids {
+		_, err := c.to.store.Get(c.t.Context(), table.Images.Table().Name, table.Images.Key(table.Image{ImageID: id}))
+		switch {
+		case err == nil:
+			n++
+		case !errors.Is(err, table.ErrNotFound):
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func inCopy(c *chain, ids []string) (n int, err error) {
+	err = c.copy.QueryRow(c.t.Context(), "SELECT count(*) FROM darkroom.image WHERE image_id = ANY($1)", ids).Scan(&n)
+	return n, err
+}
+
+// fault is something that goes wrong. It is over when do returns.
+type fault struct {
+	name   string
+	before stage // what is on its way there is hit
+	do     func() error
+}
+
+// throw makes a fault happen while records up to an end are on their way: some of them have come through, so that
+// whatever went wrong before is over, there was a checkpoint since, and some have not.
+func (c *chain) throw(f fault, end int, r *rand.Rand) {
+	c.t.Helper()
+	portion := (end - c.sent) / 4
+	ids := c.produce(portion)
+	eventually(c.t, 3*time.Minute, func() error {
+		n, err := f.before(c, ids)
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%s: nothing comes through", f.name)
+		}
+		return err
+	})
+	c.job.afterCheckpoints(1)
+	for n := len(ids); n == len(ids); {
+		if c.sent+portion > end {
+			c.t.Fatalf("%s: nothing was on its way", f.name)
+		}
+		ids = c.produce(portion)
+		time.Sleep(time.Duration(r.Int64N(int64(200 * time.Millisecond)))) // not always at the same point of a bundle
+		var err error
+		if n, err = f.before(c, ids); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.log("%s", f.name)
+	rest, from := make(chan error, 1), c.sent
+	c.sent = end
+	go func() { rest <- c.in.send(c.t.Context(), c.cl, c.events, from, end) }()
+	if err := errors.Join(f.do(), <-rest); err != nil {
+		c.t.Fatalf("%s: %v", f.name, err)
+	}
 }
 
 // cassandra opens the keyspace, and so makes its tables.
@@ -112,79 +242,6 @@ func (e *env) postgres(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return known["DARKROOM_POSTGRES"]
-}
-
-func (e *env) startStats(t *testing.T) *process {
-	t.Helper()
-	p, err := e.start("statsapi", "--stats-listen", "127.0.0.1:0", "--kafka", e.stack.Addr("kafka"), "--postgres", e.postgres(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.stop)
-	if err := p.waitFor("ready "); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func (e *env) restartStats(t *testing.T, p *process) *process {
-	t.Helper()
-	if err := p.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-p.ended
-	return e.startStats(t)
-}
-
-// restart kills parts with -9 and starts them again.
-func (e *env) restart(t *testing.T, names ...string) {
-	t.Helper()
-	if err := e.stack.Kill(names[0]); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	// A part that needs the one that was killed may have died of it.
-	if err := e.stack.Up(ctx, func(stack.Event) {}, names...); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// killWorker kills one of the pool's workers.
-func (e *env) killWorker(t *testing.T) {
-	t.Helper()
-	pid := e.workers.cmd.Process.Pid
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	all := strings.Fields(string(children))
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // gone: no children
-	for _, task := range tasks {
-		more, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name())) // a thread that has ended
-		all = append(all, strings.Fields(string(more))...)
-	}
-	if len(all) == 0 {
-		t.Fatalf("the pool has no worker: %v\n%s", err, e.workers.text())
-	}
-	child, err := strconv.Atoi(all[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(child, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// restartWorkers kills the pool with -9 and starts another in its place. The workers, which outlive it, end when their
-// runner hangs up.
-func (e *env) restartWorkers(t *testing.T) {
-	t.Helper()
-	addr := e.workersAddr()
-	if err := e.workers.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	<-e.workers.ended
-	if err := e.startWorkers(addr); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // mirrored compares the rows of the tables with those of the statistics service's copy.

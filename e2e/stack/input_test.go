@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,6 +28,8 @@ type input struct {
 	states  map[string]string         // of each image
 	minutes map[string]map[int64]sums // by tenant and minute
 	last    time.Time                 // the newest event
+	late    int                       // events that come up to an hour after newer ones
+	repeats int                       // events that come twice
 }
 
 // photograph is bytes that ingest would take, and what they are.
@@ -83,7 +86,8 @@ func makeInput(t *testing.T, blobs *blob.Store, seed uint64, n int) *input {
 	for i := range n {
 		at := begin.Add(time.Duration(i) * span / time.Duration(n))
 		if r.IntN(20) == 0 {
-			at = at.Add(-time.Duration(r.Int64N(int64(time.Hour)))) // late
+			at = at.Add(-time.Duration(r.Int64N(int64(time.Hour))))
+			in.late++
 		}
 		in.upload(r, photos[r.IntN(len(photos))], fmt.Sprintf("%d-%06d", seed, i), at)
 		if r.IntN(50) == 0 {
@@ -115,7 +119,8 @@ func (in *input) upload(r *rand.Rand, p photograph, id string, at time.Time) {
 	minute := at.Truncate(time.Minute).UnixMicro()
 	in.minutes[tenant][minute] = in.minutes[tenant][minute].plus(counts)
 	if r.IntN(10) == 0 {
-		in.add(event.NewUploaded(i)) // a repeat counts once
+		in.add(event.NewUploaded(i)) // it counts once
+		in.repeats++
 	}
 	if r.IntN(15) == 0 {
 		in.add(event.NewDeleted(i, at.Add(time.Second)))
@@ -138,12 +143,28 @@ func (in *input) add(e event.Event) {
 // produce sends a part of the records.
 func (in *input) produce(t *testing.T, cl *kgo.Client, topic string, from, to int) {
 	t.Helper()
+	if err := in.send(t.Context(), cl, topic, from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (in *input) send(ctx context.Context, cl *kgo.Client, topic string, from, to int) error {
 	for _, r := range in.records[from:to] {
 		r.Topic = topic
 	}
-	if err := cl.ProduceSync(t.Context(), in.records[from:to]...).FirstErr(); err != nil {
-		t.Fatal(err)
+	return cl.ProduceSync(ctx, in.records[from:to]...).FirstErr()
+}
+
+// sample are some of the images that a part of the records tells of.
+func (in *input) sample(from, to int) []string {
+	const size = 40
+	var ids []string
+	for i := from; i < to; i += max(1, (to-from)/size) {
+		if id := string(in.records[i].Key); in.states[id] != "" {
+			ids = append(ids, id)
+		}
 	}
+	return ids
 }
 
 // sums are what the oracle counts in one minute.

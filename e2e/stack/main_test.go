@@ -33,7 +33,13 @@ type env struct {
 	stack   *stack.Stack
 	bucket  blob.Config
 	workers *process
+	// toKafka are tunnels by who goes through them. Debezium always does; the others when a test says so.
+	toKafka map[string]tunnel
+	via     route
 }
+
+// route is where our processes find the parts; empty is straight at the part.
+type route struct{ kafka, s3, workers string }
 
 var shared *env
 
@@ -76,11 +82,17 @@ func run(m *testing.M) (code int) {
 		fmt.Println(err)
 		return 1
 	}
+	for name, t := range shared.toKafka {
+		if err := t.lead(shared.stack.Addr("kafka/" + name)); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
 	return m.Run()
 }
 
 func prepare() (*env, error) {
-	e := &env{bin: os.Getenv("DARKROOM_BIN")}
+	e := &env{bin: os.Getenv("DARKROOM_BIN"), toKafka: map[string]tunnel{}}
 	var err error
 	if e.dir, err = os.MkdirTemp("", "darkroom-stack"); err != nil {
 		return nil, err
@@ -100,7 +112,17 @@ func prepare() (*env, error) {
 			return nil, fmt.Errorf("build: %w\n%s", err, out)
 		}
 	}
-	e.stack, err = stack.Open(stack.Options{Dir: filepath.Join(e.dir, "stack"), Binary: e.bin, FreePorts: true})
+	addrs := map[string]string{}
+	for _, name := range []string{"pipeline", "debezium", "statsapi"} {
+		t, err := openTunnel(name)
+		if err != nil {
+			return nil, err
+		}
+		e.toKafka[name], addrs[name] = t, t.addr()
+	}
+	e.stack, err = stack.Open(stack.Options{
+		Dir: filepath.Join(e.dir, "stack"), Binary: e.bin, FreePorts: true, Tunnels: addrs,
+	})
 	return e, err
 }
 

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,16 +31,17 @@ func (e *env) openBlobs(t *testing.T) *blob.Store {
 // live is the command line of the pipeline, without that of a runner.
 func (e *env) live(events, rejected string, to tables, args ...string) []string {
 	return append([]string{
-		"pipeline", "run", "live", "--kafka", e.stack.Addr("kafka"), "--events-topic", events, "--rejected-topic", rejected,
-		"--s3-endpoint", e.bucket.Endpoint, "--s3-bucket", e.bucket.Bucket, "--s3-access-key", e.bucket.AccessKey,
+		"pipeline", "run", "live", "--kafka", cmp.Or(e.via.kafka, e.stack.Addr("kafka")),
+		"--events-topic", events, "--rejected-topic", rejected, "--s3-endpoint", cmp.Or(e.via.s3, e.bucket.Endpoint),
+		"--s3-bucket", e.bucket.Bucket, "--s3-access-key", e.bucket.AccessKey,
 		"--s3-secret-key", e.bucket.SecretKey, "--table", to.dsn,
 	}, args...)
 }
 
 func (e *env) onFlink(args ...string) []string {
 	return append([]string{
-		"--runner", "flink", "--job-server", e.stack.Addr("flink-jobserver"), "--flink", e.flinkURL(), "--workers", e.workersAddr(),
-		"--option", e.stageNothing(),
+		"--runner", "flink", "--job-server", e.stack.Addr("flink-jobserver"), "--flink", e.flinkURL(),
+		"--workers", cmp.Or(e.via.workers, e.workersAddr()), "--option", e.stageNothing(),
 	}, args...)
 }
 

@@ -1,9 +1,12 @@
 package stack
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,6 +30,30 @@ func formatKafka(e Env) []string {
 	}
 	return kafkaJava(e, "kafka.tools.StorageTool", "format", "--ignore-formatted", "-t", kafkaCluster, "-c", kafkaConf(e))
 }
+
+// firstTunnel is the port of the first tunnel's listener, unless another is asked for.
+const firstTunnel = 9192
+
+// withTunnels gives Kafka a port for each tunnel.
+func withTunnels(parts []Part, tunnels map[string]string) []Part {
+	parts = slices.Clone(parts)
+	for i := range parts {
+		if parts[i].Name != "kafka" {
+			continue
+		}
+		parts[i].Ports = slices.Clone(parts[i].Ports)
+		for n, name := range slices.Sorted(maps.Keys(tunnels)) {
+			parts[i].Ports = append(parts[i].Ports, Port{name, firstTunnel + n})
+		}
+	}
+	return parts
+}
+
+// Tunnels are Kafka's addresses as those see them who reach it through a tunnel, by name.
+func (e Env) Tunnels() map[string]string { return e.s.o.Tunnels }
+
+// Kafka is where the part finds Kafka.
+func (e Env) Kafka() string { return cmp.Or(e.Tunnels()[e.Name()], e.AddrOf("kafka")) }
 
 func runKafka(e Env) []string { return kafkaJava(e, "kafka.Kafka", kafkaConf(e)) }
 

@@ -70,6 +70,11 @@ func openPorts(path string, parts []Part, wanted map[string]int) (ports, error) 
 			return p, fmt.Errorf("read ports: %s: %w", path, err)
 		}
 	}
+	for name := range remembered { // by a stack that had other parts, or tunnels
+		if _, ok := p.number[p.key(name)]; !ok {
+			delete(remembered, name)
+		}
+	}
 	for _, from := range []map[string]int{remembered, wanted} {
 		for name, number := range from {
 			key := p.key(name)

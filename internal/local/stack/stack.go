@@ -32,6 +32,10 @@ type Options struct {
 	FreePorts bool           // pick free ports, not the usual ones; they are kept, unless they are taken at a later Up
 	Ports     map[string]int // ports by name of the part, or by PART/PORT for one that is not the part's first
 	Parts     []Part         // nil: Parts()
+	// Tunnels are for those who reach Kafka through a tunnel, a proxy or NAT, by name: for each, Kafka listens on a port
+	// of its own, kafka/NAME, and tells who comes there that it is found at this address. Debezium uses its own, if there
+	// is one of its name.
+	Tunnels map[string]string
 }
 
 // Part is a program that the stack runs.
@@ -91,6 +95,7 @@ func Open(o Options) (*Stack, error) {
 	if s.parts == nil {
 		s.parts = Parts()
 	}
+	s.parts = withTunnels(s.parts, o.Tunnels)
 	if s.ports, err = openPorts(s.path("ports.json"), s.parts, o.Ports); err != nil {
 		return nil, fmt.Errorf("open stack: %w", err)
 	}

@@ -466,3 +466,43 @@ func TestTheTableOfParts(t *testing.T) {
 		seen[p.Name] = true
 	}
 }
+
+func TestTunnelsToKafka(t *testing.T) {
+	kafka, debezium := part("kafka", ""), part("debezium", "", "kafka")
+	kafka.Conf, debezium.Conf = []string{"kafka"}, []string{"debezium"}
+	kafka.Ports = append(kafka.Ports, stack.Port{Name: "kafka"}, stack.Port{Name: "controller"})
+	debezium.Ports = append(debezium.Ports, stack.Port{Name: "http"})
+	o := stack.Options{
+		Dir: t.TempDir(), Lib: t.TempDir(), Parts: []stack.Part{kafka, debezium}, FreePorts: true,
+		Tunnels: map[string]string{"away": "broker.example:1", "debezium": "127.0.0.1:2"},
+	}
+	s, err := stack.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Down(context.Background(), nil) })
+	up(t, s, &events{})
+	for file, wants := range map[string][]string{
+		"kafka/server.properties": {
+			"\nlisteners=PLAINTEXT://" + s.Addr("kafka/kafka") + ",CONTROLLER://" + s.Addr("kafka/controller") +
+				",away://" + s.Addr("kafka/away") + ",debezium://" + s.Addr("kafka/debezium") + "\n",
+			"\nadvertised.listeners=PLAINTEXT://" + s.Addr("kafka/kafka") + ",away://broker.example:1,debezium://127.0.0.1:2\n",
+			"\nlistener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,away:PLAINTEXT,debezium:PLAINTEXT\n",
+		},
+		"debezium/debezium.properties": {"\nkafka.producer.bootstrap.servers=127.0.0.1:2\n"},
+	} {
+		text, err := os.ReadFile(filepath.Join(o.Dir, "conf", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range wants {
+			if !strings.Contains(string(text), want) {
+				t.Errorf("%s has no %q:\n%s", file, want, text)
+			}
+		}
+	}
+	o.Tunnels = nil // the ports of tunnels that are no more are remembered, and nothing to complain of
+	if _, err := stack.Open(o); err != nil {
+		t.Error(err)
+	}
+}

@@ -20,7 +20,7 @@ const Scheme = "cassandra"
 
 // Form tells a person what a data source name looks like.
 const Form = Scheme + "://[user:password@]host[:port][,host…]/keyspace" +
-	"[?dc=…][&consistency=…][&replication=dc1:3,dc2:3]"
+	"[?dc=…][&consistency=…][&replication=dc1:3,dc2:3][&host_lookup=false]"
 
 const defaultPort = 9042
 
@@ -35,11 +35,12 @@ type Config struct {
 	// Replication is the number of replicas in each datacenter, for a keyspace that is made. Empty: one replica, which is
 	// accepted for a single node only.
 	Replication map[string]int
-	Username    string
-	Password    string
-	Logger      *slog.Logger // nil: slog.Default()
-
-	translator gocql.AddressTranslator // for tests that stand between the driver and its nodes
+	// NoHostLookup reaches all nodes at the one host that is given, and not where they say that they are: for a node
+	// behind a tunnel, a proxy or NAT.
+	NoHostLookup bool
+	Username     string
+	Password     string
+	Logger       *slog.Logger // nil: slog.Default()
 }
 
 // ParseDSN reads a data source name of the Form. Hosts may be IPv6 addresses in brackets.
@@ -108,6 +109,12 @@ func (c *Config) parseOptions(query string) error {
 			if c.Replication, err = parseReplication(value); err != nil {
 				return err
 			}
+		case "host_lookup":
+			lookup, err := strconv.ParseBool(value)
+			if err != nil {
+				return fmt.Errorf("host_lookup %q is neither true nor false", value)
+			}
+			c.NoHostLookup = !lookup
 		default:
 			return fmt.Errorf("unknown option %q", name)
 		}
@@ -141,6 +148,9 @@ func (c Config) check() error {
 	}
 	if len(c.Hosts) == 0 {
 		return errors.New("no host")
+	}
+	if c.NoHostLookup && len(c.Hosts) > 1 {
+		return errors.New("host_lookup=false takes one host, at which all nodes are reached")
 	}
 	if !validKeyspace.MatchString(c.Keyspace) {
 		return fmt.Errorf("the keyspace %q is no CQL identifier in lower case", c.Keyspace)

@@ -20,6 +20,8 @@ func TestParseDSN(t *testing.T) {
 			Password: "p@ss/:", Replication: map[string]int{"dc1": 3, "dc-2": 2}},
 		"cassandra://me@h/k?consistency=LOCAL_ONE": {Hosts: []string{"h"}, Keyspace: "k", Username: "me",
 			Consistency: "LOCAL_ONE"},
+		"cassandra://h/k?host_lookup=false":  {Hosts: []string{"h"}, Keyspace: "k", NoHostLookup: true},
+		"cassandra://h,i/k?host_lookup=true": {Hosts: []string{"h", "i"}, Keyspace: "k"},
 	}
 	for dsn, want := range tests {
 		if got, err := cassandra.ParseDSN(dsn); err != nil || !reflect.DeepEqual(got, want) {
@@ -58,6 +60,8 @@ func TestParseDSNRefuses(t *testing.T) {
 		"cassandra://h/k?replication=a:1,a:2":     "datacenter:replicas",
 		"cassandra://h/k?replication=a:0":         "replication of 0",
 		"cassandra://h/k?replication=a%27%3A+1:1": "datacenter",
+		"cassandra://h/k?host_lookup=no":          "neither true nor false",
+		"cassandra://h,i/k?host_lookup=false":     "takes one host",
 		"cassandra://h/k?%zz":                     "invalid URL escape",
 		"cassandra://:secret@h/k":                 "a password without a user",
 	}

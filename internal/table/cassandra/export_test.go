@@ -3,11 +3,8 @@ package cassandra
 import (
 	"context"
 	"io/fs"
-	"net"
 	"testing"
 	"time"
-
-	gocql "github.com/apache/cassandra-gocql-driver/v2"
 
 	"darkroom/internal/table"
 )
@@ -83,10 +80,4 @@ func MigrationText(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-// OpenTranslated opens a store that reaches each node at another port.
-func OpenTranslated(ctx context.Context, c Config, host net.IP, port int) (table.Store, error) {
-	c.translator = gocql.AddressTranslatorFunc(func(net.IP, int) (net.IP, int) { return host, port })
-	return Open(ctx, c)
 }

@@ -76,10 +76,9 @@ func (w *line) setCut(cut bool) {
 // A store behind a line to the one node. The driver would connect to the address that the node tells.
 func openBehind(t *testing.T, w *line) table.Store {
 	t.Helper()
-	host, _, _ := strings.Cut(w.to, ":")
 	c := config(t, newKeyspace(t))
-	c.Hosts = []string{w.Addr().String()}
-	s, err := cassandra.OpenTranslated(t.Context(), c, net.ParseIP(host), w.Addr().(*net.TCPAddr).Port)
+	c.Hosts, c.NoHostLookup = []string{w.Addr().String()}, true
+	s, err := cassandra.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

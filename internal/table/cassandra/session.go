@@ -47,7 +47,9 @@ func (c Config) cluster() (*gocql.ClusterConfig, error) {
 	cluster.RetryPolicy = &gocql.SimpleRetryPolicy{NumRetries: 1}
 	cluster.Metadata.CacheMode = gocql.KeyspaceOnly
 	cluster.Logger = driverLogger{c.Logger}
-	cluster.AddressTranslator = c.translator
+	if c.NoHostLookup {
+		cluster.AddressTranslator = gocql.AddressTranslatorFunc(c.onlyHost)
+	}
 	fallback := gocql.RoundRobinHostPolicy()
 	if c.Datacenter != "" {
 		fallback = gocql.DCAwareRoundRobinPolicy(c.Datacenter)
@@ -57,6 +59,20 @@ func (c Config) cluster() (*gocql.ClusterConfig, error) {
 		cluster.Authenticator = gocql.PasswordAuthenticator{Username: c.Username, Password: c.Password}
 	}
 	return cluster, nil
+}
+
+// onlyHost is where every node is reached. The driver's own DisableInitialHostLookup holds only until a connection
+// breaks: then the driver asks for the nodes' addresses after all.
+func (c Config) onlyHost(told net.IP, port int) (net.IP, int) {
+	host, only, err := splitHost(c.Hosts[0])
+	if err != nil {
+		return told, port // check has refused it
+	}
+	addr, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(host, strconv.Itoa(only)))
+	if err != nil {
+		return nil, only // the driver takes it for a node without an address, and asks again later
+	}
+	return addr.IP, addr.Port
 }
 
 // connect opens a session. The driver does not know contexts there: a session that comes too late is closed.
