@@ -85,6 +85,9 @@ func (c *pipelineRunCmd) Validate() error {
 func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
 	name := selected.Selected().Name
 	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
+	if err := p.Check(ctx); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
 	if c.Runner == "prism" {
 		return c.onPrism(ctx, log, io, name, p)
 	}

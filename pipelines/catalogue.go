@@ -3,8 +3,11 @@ package pipelines
 
 import (
 	"context"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"darkroom/transforms/kafkaio"
 )
 
 // Pipeline is one entry of the catalogue. Its fields are its options, in the tags of the command line
@@ -14,10 +17,16 @@ type Pipeline interface {
 	Summary() string
 	// Validate checks the options; its errors name the flag.
 	Validate() error
+	// Check returns an error if what the pipeline reads from or writes to is not there.
+	Check(ctx context.Context) error
 	// Resume makes the next Build start where a restart loses nothing and counts nothing twice.
 	Resume(ctx context.Context) error
 	// Build constructs the pipeline.
 	Build(s beam.Scope)
+	// Source is what the pipeline reads.
+	Source() kafkaio.Source
+	// CompleteTo is the time before which all that was read is in the tables; zero if that is not known.
+	CompleteTo(ctx context.Context) (time.Time, error)
 	// Drain asks the readers of the pipeline's running job to end.
 	Drain(ctx context.Context) error
 	// Unbounded reports whether the pipeline, with these options, runs without end.
