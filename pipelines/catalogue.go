@@ -3,10 +3,13 @@ package pipelines
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
+	"darkroom/internal/table"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -25,8 +28,8 @@ type Pipeline interface {
 	Build(s beam.Scope)
 	// Source is what the pipeline reads.
 	Source() kafkaio.Source
-	// CompleteTo is the time before which all that was read is in the tables; zero if that is not known.
-	CompleteTo(ctx context.Context) (time.Time, error)
+	// OpenTables opens the table store that the pipeline writes to.
+	OpenTables(ctx context.Context) (table.Store, error)
 	// Drain asks the readers of the pipeline's running job to end.
 	Drain(ctx context.Context) error
 	// Unbounded reports whether the pipeline, with these options, runs without end.
@@ -40,3 +43,19 @@ type Catalogue struct {
 
 // All lists the catalogue.
 func All() map[string]Pipeline { return map[string]Pipeline{LiveName: &Live{}} }
+
+// CompleteTo is the event time before which all that a pipeline has read is in the tables; zero if that is not known.
+func CompleteTo(ctx context.Context, tables table.Store, pipeline string) (time.Time, error) {
+	row, err := tables.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: pipeline}))
+	if errors.Is(err, table.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	var progress table.Progress
+	if err == nil {
+		progress, err = table.Progresses.FromRow(row)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("get progress: %w", err)
+	}
+	return time.UnixMicro(progress.CompleteTo), nil
+}

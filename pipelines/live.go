@@ -99,7 +99,12 @@ func (l *Live) Resume(ctx context.Context) error {
 	if l.From != "resume" {
 		return nil
 	}
-	done, err := l.CompleteTo(ctx)
+	store, err := l.OpenTables(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	done, err := CompleteTo(ctx, store, LiveName)
 	if err != nil {
 		return err
 	}
@@ -110,25 +115,13 @@ func (l *Live) Resume(ctx context.Context) error {
 	return nil
 }
 
-// CompleteTo implements Pipeline.
-func (l *Live) CompleteTo(ctx context.Context) (time.Time, error) {
+// OpenTables implements Pipeline.
+func (l *Live) OpenTables(ctx context.Context) (table.Store, error) {
 	store, err := open.Open(ctx, l.Table)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("open table store: %w", err)
+		return nil, fmt.Errorf("open table store: %w", err)
 	}
-	defer store.Close()
-	row, err := store.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: LiveName}))
-	if errors.Is(err, table.ErrNotFound) {
-		return time.Time{}, nil
-	}
-	var progress table.Progress
-	if err == nil {
-		progress, err = table.Progresses.FromRow(row)
-	}
-	if err != nil {
-		return time.Time{}, fmt.Errorf("get progress: %w", err)
-	}
-	return time.UnixMicro(progress.CompleteTo), nil
+	return store, nil
 }
 
 // Check implements Pipeline.

@@ -27,10 +27,12 @@ var ErrCancelled = errors.New("job cancelled")
 
 // Job is one run of a pipeline.
 type Job struct {
-	id     string
-	client jobpb.JobServiceClient
-	stop   func(context.Context) error // ends what the job needed beside its runner
-	cancel func(context.Context) error // ends the job; nil: its job service does
+	id       string
+	client   jobpb.JobServiceClient
+	steps    map[string]string                        // names of the transforms by their ids
+	stop     func(context.Context) error              // ends what the job needed beside its runner
+	cancel   func(context.Context) error              // ends the job; nil: its job service does
+	counters func(context.Context) ([]Counter, error) // nil: its job service knows them
 }
 
 // ID is the job's id as its job service knows it.
@@ -44,30 +46,30 @@ type request struct {
 	options     map[string]any // pipeline options of the runner, in its own names
 }
 
-// submit prepares and runs a pipeline and returns the job's id. Nothing is staged: workers are our own program, which
-// is there already.
-func submit(ctx context.Context, client jobpb.JobServiceClient, r request) (string, error) {
+// submit prepares and runs a pipeline; stop ends what the job needs. Nothing is staged: workers are our own program,
+// which is there already.
+func submit(ctx context.Context, client jobpb.JobServiceClient, r request, stop func(context.Context) error) (*Job, error) {
 	edges, _, err := r.pipeline.Build()
 	if err != nil {
-		return "", fmt.Errorf("build: %w", err)
+		return nil, fmt.Errorf("build: %w", err)
 	}
 	proto, err := graphx.Marshal(edges, &graphx.Options{Environment: r.environment})
 	if err != nil {
-		return "", fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
 	options, err := encodeOptions(r)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	prepared, err := client.Prepare(ctx, &jobpb.PrepareJobRequest{Pipeline: proto, PipelineOptions: options, JobName: r.name})
 	if err != nil {
-		return "", fmt.Errorf("prepare: %w", err)
+		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	run, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.GetPreparationId()})
 	if err != nil {
-		return "", fmt.Errorf("run: %w", err)
+		return nil, fmt.Errorf("run: %w", err)
 	}
-	return run.GetJobId(), nil
+	return &Job{id: run.GetJobId(), client: client, steps: stepNames(proto), stop: stop}, nil
 }
 
 // encodeOptions writes the options as the Job API wants them: under URNs, of which the last part is the option's name.

@@ -113,7 +113,7 @@ func (s source) drain(ctx context.Context) error {
 }
 
 // stream keeps the pipeline running until the returned function is called, and waits for its end.
-func (s source) stream(maxHeap uint64, started func()) (stop func()) {
+func (s source) stream(maxHeap uint64, started func(*runners.Job)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -155,7 +155,7 @@ func TestAFailedStreamStartsAgain(t *testing.T) {
 	broken.Store(true)
 	defer broken.Store(false)
 	var starts atomic.Int64
-	stop := newSource(t).stream(0, func() { starts.Add(1) })
+	stop := newSource(t).stream(0, func(*runners.Job) { starts.Add(1) })
 	eventually(t, "a second start", func() bool { return starts.Load() >= 2 })
 	broken.Store(false)
 	eventually(t, "the record is read", func() bool { return seen.Load() >= 1 })
@@ -165,7 +165,7 @@ func TestAFailedStreamStartsAgain(t *testing.T) {
 func TestAStreamThatIsTooLargeIsDrainedAndBegunAnew(t *testing.T) {
 	seen.Store(0)
 	var starts atomic.Int64
-	stop := newSource(t).stream(1, func() { starts.Add(1) })
+	stop := newSource(t).stream(1, func(*runners.Job) { starts.Add(1) })
 	eventually(t, "a second start", func() bool { return starts.Load() >= 2 })
 	eventually(t, "the record is read again", func() bool { return seen.Load() >= 2 })
 	stop()
