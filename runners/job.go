@@ -10,10 +10,12 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -63,13 +65,20 @@ func submit(ctx context.Context, client jobpb.JobServiceClient, r request, stop 
 	}
 	prepared, err := client.Prepare(ctx, &jobpb.PrepareJobRequest{Pipeline: proto, PipelineOptions: options, JobName: r.name})
 	if err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
+		return nil, refused("prepare", err)
 	}
 	run, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.GetPreparationId()})
 	if err != nil {
-		return nil, fmt.Errorf("run: %w", err)
+		return nil, refused("run", err)
 	}
 	return &Job{id: run.GetJobId(), client: client, steps: stepNames(proto), stop: stop}, nil
+}
+
+// refused says why a job server does not take a pipeline. It names the SDK's version, since a job server does not tell its
+// own and one of another version may not know what the pipeline is made of.
+func refused(step string, err error) error {
+	s := status.Convert(err)
+	return fmt.Errorf("%s: the job server refuses a pipeline of Beam %s: %s: %s", step, core.SdkVersion, s.Code(), cause(s.Message()))
 }
 
 // encodeOptions writes the options as the Job API wants them: under URNs, of which the last part is the option's name.
