@@ -20,17 +20,30 @@ type Counter struct {
 	Value                 int64
 }
 
-// Counters are the counters of the job's steps up to now, what was tried and failed included.
+// Counters are the counters of the job's steps up to now. Beam's Flink job server knows none before the job ends.
 func (j *Job) Counters(ctx context.Context) ([]Counter, error) {
-	if j.counters != nil {
-		return j.counters(ctx)
-	}
 	answer, err := j.client.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: j.id})
 	if err != nil {
 		return nil, fmt.Errorf("get job metrics: %w", err)
 	}
+	attempted, err := j.sum(answer.GetMetrics().GetAttempted())
+	if err != nil {
+		return nil, err
+	}
+	sums, err := j.sum(answer.GetMetrics().GetCommitted())
+	if err != nil {
+		return nil, err
+	}
+	for c, value := range attempted { // for some runners what is committed is part of it, for Prism it is not
+		sums[c] = max(sums[c], value)
+	}
+	return listCounters(sums), nil
+}
+
+// sum adds up the values of each counter.
+func (j *Job) sum(infos []*pipepb.MonitoringInfo) (map[Counter]int64, error) {
 	sums := map[Counter]int64{}
-	for _, info := range answer.GetMetrics().GetAttempted() {
+	for _, info := range infos {
 		if info.GetUrn() != urnCounter {
 			continue
 		}
@@ -42,7 +55,7 @@ func (j *Job) Counters(ctx context.Context) ([]Counter, error) {
 		step := cmp.Or(j.steps[labels["PTRANSFORM"]], labels["PTRANSFORM"])
 		sums[Counter{Step: step, Namespace: labels["NAMESPACE"], Name: labels["NAME"]}] += int64(value)
 	}
-	return listCounters(sums), nil
+	return sums, nil
 }
 
 // listCounters lists sums by their keys, in order.

@@ -21,6 +21,8 @@ import (
 
 const topic = "events"
 
+var counted = beam.NewCounter("runners.test", "counted")
+
 var (
 	prism *runners.Prism
 	seen  atomic.Int64
@@ -31,6 +33,7 @@ var (
 func TestMain(m *testing.M) {
 	register.Function1x1(count)
 	register.Function1x1(fail)
+	register.Function2x0(countImpulse)
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // failures are what is tested here
 	var err error
 	if prism, err = runners.StartPrism(context.Background()); err != nil {
@@ -45,6 +48,25 @@ func count(kafkaio.Record) error {
 	}
 	seen.Add(1)
 	return nil
+}
+
+func countImpulse(ctx context.Context, _ []byte) { counted.Inc(ctx, 3) }
+
+func TestAJobTellsItsCounters(t *testing.T) {
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo0(s, countImpulse, beam.Impulse(s))
+	job, err := prism.Submit(t.Context(), t.Name(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	counters, err := job.Counters(t.Context())
+	if err != nil || len(counters) != 1 || !strings.Contains(counters[0].Step, "countImpulse") ||
+		counters[0].Namespace != "runners.test" || counters[0].Name != "counted" || counters[0].Value != 3 {
+		t.Errorf("%+v, %v", counters, err)
+	}
 }
 
 func fail([]byte) error { return errors.New("it is full") }

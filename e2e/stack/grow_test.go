@@ -52,7 +52,6 @@ func TestPartitionsThatGrow(t *testing.T) {
 		}
 		return nil
 	})
-	t.Log(text)
 	if !strings.Contains(text, `darkroom_pipeline_stalled{pipeline="live"} 0`) {
 		t.Errorf("it is said to be stalled:\n%s", text)
 	}
