@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"darkroom/ingest"
@@ -45,7 +46,7 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
 		}
 		defer tables.Close()
 	}
-	svc, err := newIngest(ctx, c, tables, log)
+	svc, err := newIngest(ctx, c, tables, log, service.NewRegistry())
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,9 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
 	return errors.Join(serve(ctx, listener, svc), svc.Close())
 }
 
-func newIngest(ctx context.Context, c *ingestCmd, tables table.Store, log *slog.Logger) (*ingest.Service, error) {
+func newIngest(
+	ctx context.Context, c *ingestCmd, tables table.Store, log *slog.Logger, registry *prometheus.Registry,
+) (*ingest.Service, error) {
 	blobs, err := blob.Open(ctx, c.S3)
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
@@ -63,7 +66,7 @@ func newIngest(ctx context.Context, c *ingestCmd, tables table.Store, log *slog.
 	}
 	cfg := ingest.DefaultConfig()
 	cfg.Brokers, cfg.MaxBytes, cfg.SweepAfter = c.Kafka, c.MaxBytes, c.SweepAfter
-	return ingest.New(cfg, blobs, tables, log, service.NewRegistry())
+	return ingest.New(cfg, blobs, tables, log, registry)
 }
 
 // statsapiCmd runs the statistics service.

@@ -66,8 +66,11 @@ type pipelineRunCmd struct {
 	Workers   string `help:"Worker pool (darkroom worker), as the machines of Flink or Spark reach it; if empty, the work is done in this process and ends with it." placeholder:"ADDR"`
 	Restart   bool   `help:"Begin from the last checkpoint of the last job of this name on Flink."`
 	MaxHeap   uint64 `help:"Live heap, in bytes, at which a streaming job on Prism is begun anew." default:"2147483648"`
+	watchFlags
 	flinkFlags
 	runners.FlinkOptions
+
+	MetricsListen string `help:"Address that serves the metrics of a streaming pipeline (/metrics, /healthz); port 0 picks a free one, none if empty." placeholder:"ADDR"`
 }
 
 // Validate checks the options. Its errors name the flag.
@@ -85,14 +88,33 @@ func (c *pipelineRunCmd) Validate() error {
 func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
 	name := selected.Selected().Name
 	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
+	if err := p.Check(ctx); err != nil {
+		return fmt.Errorf("run %s: %w", name, err)
+	}
+	if !p.Unbounded() {
+		if c.MetricsListen != "" {
+			return errors.New("--metrics-listen is for a pipeline that runs without end")
+		}
+		return c.runOn(ctx, log, io, name, p, func(*runners.Job) {})
+	}
+	return c.watched(ctx, log, io, name, p, func(ctx context.Context, started func(*runners.Job)) error {
+		return c.runOn(ctx, log, io, name, p, started)
+	})
+}
+
+// runOn runs the pipeline on the runner that was chosen, until it or ctx ends.
+func (c *pipelineRunCmd) runOn(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline,
+	started func(*runners.Job),
+) error {
 	if c.Runner == "prism" {
-		return c.onPrism(ctx, log, io, name, p)
+		return c.onPrism(ctx, log, io, name, p, started)
 	}
 	jobName := nameOfJob(name, p)
 	job, err := c.submit(ctx, jobName, p)
 	if err != nil {
 		return err
 	}
+	started(job)
 	fmt.Fprintf(io.out, "running %s job=%s\n", name, job.ID())
 	err = job.Wait(ctx)
 	switch {
@@ -140,13 +162,18 @@ func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pi
 		ctx, name, pipeline, p.Unbounded(), c.Workers, c.FlinkOptions)
 }
 
-func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline) error {
+func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline,
+	started func(*runners.Job),
+) error {
 	prism, err := runners.StartPrism(ctx)
 	if err != nil {
 		return err
 	}
 	if p.Unbounded() {
-		return stream(ctx, prism, name, p, c.MaxHeap, log, func() { fmt.Fprintf(io.out, "running %s\n", name) })
+		return stream(ctx, prism, name, p, c.MaxHeap, log, func(job *runners.Job) {
+			started(job)
+			fmt.Fprintf(io.out, "running %s\n", name)
+		})
 	}
 	pipeline, err := build(ctx, p)
 	if err != nil {
@@ -178,7 +205,7 @@ func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
 
 // stream keeps a streaming pipeline running on Prism until ctx ends.
 func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Pipeline, maxHeap uint64,
-	log *slog.Logger, started func(),
+	log *slog.Logger, started func(*runners.Job),
 ) error {
 	return prism.Stream(ctx, runners.Streaming{
 		Name:    name,

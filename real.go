@@ -146,7 +146,7 @@ func (s *realUp) run(ctx context.Context, group *errgroup.Group, log *slog.Logge
 		return flink.Stream(ctx, runners.Streaming{
 			Name:    pipelines.LiveName,
 			Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, s.live) },
-			Started: started,
+			Started: s.started(started),
 		}, s.workers.Addr().String(), s.options, log)
 	})
 }

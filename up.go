@@ -38,7 +38,8 @@ type upCmd struct {
 	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
 	Real         bool        `help:"Run on the real parts (darkroom stack): Kafka, Cassandra with Debezium, Flink, PostgreSQL. They go on when this ends."`
-	PostgresBin  string      `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
+	watchFlags
+	PostgresBin string `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
 }
 
 // Run runs until ctx ends or a part fails.
@@ -100,6 +101,7 @@ type services struct {
 	ingest                *ingest.Service
 	stats                 *statsapi.Service
 	live                  *pipelines.Live
+	watch                 *watch
 }
 
 // listen binds the addresses of both, and a free port for a third server of this process.
@@ -129,9 +131,10 @@ func (s *services) connect(
 		return err
 	}
 	s.closers = append(s.closers, func() error { s.stats.Close(); return nil })
+	registry := service.NewRegistry()
 	s.ingest, err = newIngest(ctx, &ingestCmd{
 		Kafka: live.Kafka, S3: live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
-	}, tables, log)
+	}, tables, log, registry)
 	if err != nil {
 		return err
 	}
@@ -141,6 +144,11 @@ func (s *services) connect(
 		return fmt.Errorf("configure pipeline: %w", err)
 	}
 	s.live = live
+	if s.watch, err = c.watch(pipelines.LiveName, live, tables, log); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() error { s.watch.Close(); return nil })
+	registry.MustRegister(s.watch) // one process, one place: ingest's
 	return nil
 }
 
@@ -151,6 +159,15 @@ func (s *services) urls() (ingest, stats string) {
 func (s *services) run(ctx context.Context, group *errgroup.Group) {
 	group.Go(func() error { return serve(ctx, s.ingestAddr, s.ingest) })
 	group.Go(func() error { return serve(ctx, s.statsAddr, s.stats) })
+	group.Go(func() error { return s.watch.Run(ctx) })
+}
+
+// started is what to call with each job: it tells the monitor, and then whom it is given.
+func (s *services) started(also func()) func(*runners.Job) {
+	return func(job *runners.Job) {
+		s.watch.job.Store(job)
+		also()
+	}
 }
 
 // ready implements deployment.
@@ -291,7 +308,9 @@ func (s *stack) tableDSN() string { return "tcp://" + s.tableAddr.Addr().String(
 func (s *stack) run(ctx context.Context, group *errgroup.Group, log *slog.Logger, started func()) {
 	group.Go(func() error { return embedded.Serve(ctx, s.tableAddr, s.tables) })
 	s.services.run(ctx, group)
-	group.Go(func() error { return stream(ctx, s.prism, pipelines.LiveName, s.live, s.maxHeap, log, started) })
+	group.Go(func() error {
+		return stream(ctx, s.prism, pipelines.LiveName, s.live, s.maxHeap, log, s.started(started))
+	})
 }
 
 func (s *stack) readyLine() string {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -130,6 +132,8 @@ func TestAPhotographBecomesAFigure(t *testing.T) {
 		return nil
 	})
 
+	checkMetrics(t, p, float64(len(all)+1), begun)
+
 	before := p.summary().AsOf
 	if out, err := command(t, "statsapi", "rebuild", "--kafka", p.kafka, "--postgres", p.postgres).CombinedOutput(); err != nil {
 		t.Fatalf("rebuild beside up: %v\n%s", err, out)
@@ -150,6 +154,35 @@ func TestAPhotographBecomesAFigure(t *testing.T) {
 	want.Duplicates.SameBytes = 0
 	check()
 	p.stop()
+}
+
+// checkMetrics waits until the metrics tell of a pipeline that has read so many records and looked at what they name.
+func checkMetrics(t *testing.T, p *process, records float64, begun time.Time) {
+	t.Helper()
+	eventually(t, 20*time.Second, func() error {
+		res, err := http.Get(p.ingest + "/metrics")
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		sums := map[string]float64{} // over partitions and steps
+		for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+			name, value, _ := strings.Cut(lines.Text(), "} ")
+			series, labels, _ := strings.Cut(name, "{")
+			if strings.Contains(labels, `name="analysed"`) {
+				series += " analysed"
+			}
+			n, _ := strconv.ParseFloat(value, 64) // other lines have none
+			sums[series] += n
+		}
+		lag, position := sums["darkroom_kafka_lag_records"], sums["darkroom_kafka_position_offset"]
+		complete := sums["darkroom_pipeline_complete_to_timestamp_seconds"]
+		if lag != 0 || position != records || sums["darkroom_pipeline_stalled"] != 0 || complete < float64(begun.Unix()) ||
+			sums["darkroom_beam_counter_total analysed"] == 0 {
+			return fmt.Errorf("lag %v, position %v of %v, complete to %v, all: %v", lag, position, records, complete, sums)
+		}
+		return nil
+	})
 }
 
 func checkFacts(t *testing.T, p *process, ids map[string]photo) {

@@ -3,8 +3,14 @@ package pipelines
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"darkroom/internal/table"
+	"darkroom/transforms/kafkaio"
 )
 
 // Pipeline is one entry of the catalogue. Its fields are its options, in the tags of the command line
@@ -14,10 +20,16 @@ type Pipeline interface {
 	Summary() string
 	// Validate checks the options; its errors name the flag.
 	Validate() error
+	// Check returns an error if what the pipeline reads from or writes to is not there.
+	Check(ctx context.Context) error
 	// Resume makes the next Build start where a restart loses nothing and counts nothing twice.
 	Resume(ctx context.Context) error
 	// Build constructs the pipeline.
 	Build(s beam.Scope)
+	// Source is what the pipeline reads.
+	Source() kafkaio.Source
+	// OpenTables opens the table store that the pipeline writes to.
+	OpenTables(ctx context.Context) (table.Store, error)
 	// Drain asks the readers of the pipeline's running job to end.
 	Drain(ctx context.Context) error
 	// Unbounded reports whether the pipeline, with these options, runs without end.
@@ -31,3 +43,19 @@ type Catalogue struct {
 
 // All lists the catalogue.
 func All() map[string]Pipeline { return map[string]Pipeline{LiveName: &Live{}} }
+
+// CompleteTo is the event time before which all that a pipeline has read is in the tables; zero if that is not known.
+func CompleteTo(ctx context.Context, tables table.Store, pipeline string) (time.Time, error) {
+	row, err := tables.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: pipeline}))
+	if errors.Is(err, table.ErrNotFound) {
+		return time.Time{}, nil
+	}
+	var progress table.Progress
+	if err == nil {
+		progress, err = table.Progresses.FromRow(row)
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("get progress: %w", err)
+	}
+	return time.UnixMicro(progress.CompleteTo), nil
+}

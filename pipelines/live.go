@@ -99,25 +99,42 @@ func (l *Live) Resume(ctx context.Context) error {
 	if l.From != "resume" {
 		return nil
 	}
-	store, err := open.Open(ctx, l.Table)
+	store, err := l.OpenTables(ctx)
 	if err != nil {
-		return fmt.Errorf("open table store: %w", err)
+		return err
 	}
 	defer store.Close()
-	row, err := store.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: LiveName}))
-	if errors.Is(err, table.ErrNotFound) {
-		l.from = 0
-		return nil
-	}
+	done, err := CompleteTo(ctx, store, LiveName)
 	if err != nil {
-		return fmt.Errorf("get progress: %w", err)
+		return err
 	}
-	progress, err := table.Progresses.FromRow(row)
-	if err != nil {
-		return fmt.Errorf("get progress: %w", err)
+	l.from = 0
+	if !done.IsZero() {
+		l.from = max(0, done.Add(-l.Lateness).Truncate(aggregate.Window).UnixMilli())
 	}
-	l.from = max(0, time.UnixMicro(progress.CompleteTo).Add(-l.Lateness).Truncate(aggregate.Window).UnixMilli())
 	return nil
+}
+
+// OpenTables implements Pipeline.
+func (l *Live) OpenTables(ctx context.Context) (table.Store, error) {
+	store, err := open.Open(ctx, l.Table)
+	if err != nil {
+		return nil, fmt.Errorf("open table store: %w", err)
+	}
+	return store, nil
+}
+
+// Check implements Pipeline.
+func (l *Live) Check(ctx context.Context) error {
+	return kafkaio.Check(ctx, l.Kafka, l.EventsTopic, l.RejectedTopic)
+}
+
+// Source implements Pipeline.
+func (l *Live) Source() kafkaio.Source {
+	return kafkaio.Source{
+		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Skew: l.Skew.Milliseconds(),
+		Job: LiveName, Built: time.Now().UnixMilli(),
+	}
 }
 
 // Drain implements Pipeline.
@@ -127,15 +144,11 @@ func (l *Live) Drain(ctx context.Context) error {
 
 // Build implements Pipeline.
 func (l *Live) Build(s beam.Scope) {
-	source := kafkaio.Source{
-		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Skew: l.Skew.Milliseconds(),
-		Job: LiveName, Built: time.Now().UnixMilli(),
-	}
 	var records, ticks beam.PCollection
 	if l.Bounded {
-		records = kafkaio.ReadBounded(s, source)
+		records = kafkaio.ReadBounded(s, l.Source())
 	} else {
-		records, ticks = kafkaio.Read(s, source)
+		records, ticks = kafkaio.Read(s, l.Source())
 	}
 	images, mutations, dead := l.Process(s, records)
 	kafkaio.Write(s, kafkaio.Sink{Brokers: l.Kafka, Topic: l.RejectedTopic}, dead)

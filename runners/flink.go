@@ -143,7 +143,7 @@ func (f Flink) Stream(ctx context.Context, s Streaming, workers string, o FlinkO
 			return err
 		}
 		if s.Started != nil {
-			s.Started()
+			s.Started(job)
 		}
 		if err = job.Wait(ctx); ctx.Err() != nil {
 			return job.Cancel(ctx)

@@ -10,10 +10,12 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/graphx"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -29,6 +31,7 @@ var ErrCancelled = errors.New("job cancelled")
 type Job struct {
 	id     string
 	client jobpb.JobServiceClient
+	steps  map[string]string           // names of the transforms by their ids
 	stop   func(context.Context) error // ends what the job needed beside its runner
 	cancel func(context.Context) error // ends the job; nil: its job service does
 }
@@ -44,30 +47,37 @@ type request struct {
 	options     map[string]any // pipeline options of the runner, in its own names
 }
 
-// submit prepares and runs a pipeline and returns the job's id. Nothing is staged: workers are our own program, which
-// is there already.
-func submit(ctx context.Context, client jobpb.JobServiceClient, r request) (string, error) {
+// submit prepares and runs a pipeline; stop ends what the job needs. Nothing is staged: workers are our own program,
+// which is there already.
+func submit(ctx context.Context, client jobpb.JobServiceClient, r request, stop func(context.Context) error) (*Job, error) {
 	edges, _, err := r.pipeline.Build()
 	if err != nil {
-		return "", fmt.Errorf("build: %w", err)
+		return nil, fmt.Errorf("build: %w", err)
 	}
 	proto, err := graphx.Marshal(edges, &graphx.Options{Environment: r.environment})
 	if err != nil {
-		return "", fmt.Errorf("encode: %w", err)
+		return nil, fmt.Errorf("encode: %w", err)
 	}
 	options, err := encodeOptions(r)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	prepared, err := client.Prepare(ctx, &jobpb.PrepareJobRequest{Pipeline: proto, PipelineOptions: options, JobName: r.name})
 	if err != nil {
-		return "", fmt.Errorf("prepare: %w", err)
+		return nil, refused("prepare", err)
 	}
 	run, err := client.Run(ctx, &jobpb.RunJobRequest{PreparationId: prepared.GetPreparationId()})
 	if err != nil {
-		return "", fmt.Errorf("run: %w", err)
+		return nil, refused("run", err)
 	}
-	return run.GetJobId(), nil
+	return &Job{id: run.GetJobId(), client: client, steps: stepNames(proto), stop: stop}, nil
+}
+
+// refused says why a job server does not take a pipeline. It names the SDK's version, since a job server does not tell its
+// own and one of another version may not know what the pipeline is made of.
+func refused(step string, err error) error {
+	s := status.Convert(err)
+	return fmt.Errorf("%s: the job server refuses a pipeline of Beam %s: %s: %s", step, core.SdkVersion, s.Code(), cause(s.Message()))
 }
 
 // encodeOptions writes the options as the Job API wants them: under URNs, of which the last part is the option's name.

@@ -50,11 +50,11 @@ func submitToPool(ctx context.Context, client jobpb.JobServiceClient, workers st
 	if r.environment, err = external(ctx, workers); err != nil {
 		return nil, err
 	}
-	id, err := submit(ctx, client, r)
+	job, err := submit(ctx, client, r, func(context.Context) error { return nil })
 	if err != nil {
 		return nil, fmt.Errorf("submit pipeline %s: %w", r.name, err)
 	}
-	return &Job{id: id, client: client, stop: func(context.Context) error { return nil }}, nil
+	return job, nil
 }
 
 // dial connects and waits until the other side answers.

@@ -21,6 +21,8 @@ import (
 
 const topic = "events"
 
+var counted = beam.NewCounter("runners.test", "counted")
+
 var (
 	prism *runners.Prism
 	seen  atomic.Int64
@@ -31,6 +33,7 @@ var (
 func TestMain(m *testing.M) {
 	register.Function1x1(count)
 	register.Function1x1(fail)
+	register.Function2x0(countImpulse)
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // failures are what is tested here
 	var err error
 	if prism, err = runners.StartPrism(context.Background()); err != nil {
@@ -45,6 +48,25 @@ func count(kafkaio.Record) error {
 	}
 	seen.Add(1)
 	return nil
+}
+
+func countImpulse(ctx context.Context, _ []byte) { counted.Inc(ctx, 3) }
+
+func TestAJobTellsItsCounters(t *testing.T) {
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo0(s, countImpulse, beam.Impulse(s))
+	job, err := prism.Submit(t.Context(), t.Name(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := job.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	counters, err := job.Counters(t.Context())
+	if err != nil || len(counters) != 1 || !strings.Contains(counters[0].Step, "countImpulse") ||
+		counters[0].Namespace != "runners.test" || counters[0].Name != "counted" || counters[0].Value != 3 {
+		t.Errorf("%+v, %v", counters, err)
+	}
 }
 
 func fail([]byte) error { return errors.New("it is full") }
@@ -113,7 +135,7 @@ func (s source) drain(ctx context.Context) error {
 }
 
 // stream keeps the pipeline running until the returned function is called, and waits for its end.
-func (s source) stream(maxHeap uint64, started func()) (stop func()) {
+func (s source) stream(maxHeap uint64, started func(*runners.Job)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
@@ -155,7 +177,7 @@ func TestAFailedStreamStartsAgain(t *testing.T) {
 	broken.Store(true)
 	defer broken.Store(false)
 	var starts atomic.Int64
-	stop := newSource(t).stream(0, func() { starts.Add(1) })
+	stop := newSource(t).stream(0, func(*runners.Job) { starts.Add(1) })
 	eventually(t, "a second start", func() bool { return starts.Load() >= 2 })
 	broken.Store(false)
 	eventually(t, "the record is read", func() bool { return seen.Load() >= 1 })
@@ -165,7 +187,7 @@ func TestAFailedStreamStartsAgain(t *testing.T) {
 func TestAStreamThatIsTooLargeIsDrainedAndBegunAnew(t *testing.T) {
 	seen.Store(0)
 	var starts atomic.Int64
-	stop := newSource(t).stream(1, func() { starts.Add(1) })
+	stop := newSource(t).stream(1, func(*runners.Job) { starts.Add(1) })
 	eventually(t, "a second start", func() bool { return starts.Load() >= 2 })
 	eventually(t, "the record is read again", func() bool { return seen.Load() >= 2 })
 	stop()

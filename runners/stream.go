@@ -31,7 +31,7 @@ type Streaming struct {
 	// some memory for all that it has ever processed. Zero: never.
 	MaxHeap uint64
 	// Started, if set, is called each time the job has been submitted.
-	Started func()
+	Started func(*Job)
 }
 
 // Stream keeps a pipeline running until ctx ends, and then cancels it. A job that fails is begun again, after a pause
@@ -76,7 +76,7 @@ func (p *Prism) once(ctx context.Context, s Streaming, log *slog.Logger) error {
 		return err
 	}
 	if s.Started != nil {
-		s.Started()
+		s.Started(job)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- job.Wait(context.WithoutCancel(ctx)) }()

@@ -38,14 +38,14 @@ func submitWithWorkers(ctx context.Context, client jobpb.JobServiceClient, r req
 	if err != nil {
 		return nil, fmt.Errorf("start workers: %w", err)
 	}
-	id := ""
+	var job *Job
 	if r.environment, err = external(ctx, workers.EnvironmentConfig(ctx)); err == nil {
-		id, err = submit(ctx, client, r)
+		job, err = submit(ctx, client, r, workers.Stop)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("submit pipeline %s: %w", r.name, err), workers.Stop(ctx))
 	}
-	return &Job{id: id, client: client, stop: workers.Stop}, nil
+	return job, nil
 }
 
 // external is the environment of workers that a pool at addr starts.

@@ -16,6 +16,10 @@ const (
 	TopicRejected = "images.rejected"
 )
 
+// MaxBytes is the size of the largest event that is looked at. One is well under a kilobyte, and a topic with Kafka's own
+// limit takes none that is larger.
+const MaxBytes = 1 << 20
+
 // The event types.
 const (
 	TypeUploaded = "darkroom.image.uploaded.v1"

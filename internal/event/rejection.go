@@ -33,6 +33,7 @@ type Rejection struct {
 	Timestamp time.Time `json:"timestamp"`
 	Key       []byte    `json:"key"`
 	Value     []byte    `json:"value"`
+	Truncated bool      `json:"truncated,omitempty"` // Value, or Key too, was left out, since the letter would be too large
 }
 
 // Encode returns the dead letter's key and value on images.rejected. Its id is a function of the record's place and the

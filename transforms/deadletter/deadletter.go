@@ -3,6 +3,7 @@ package deadletter
 
 import (
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,15 +11,44 @@ import (
 	"darkroom/transforms/kafkaio"
 )
 
+const (
+	// maxLetter bounds a dead letter's key and value, in bytes, so that a topic with Kafka's own limits takes it.
+	maxLetter = 900_000
+	// maxDetail bounds its detail, which may quote the record.
+	maxDetail = 1000
+)
+
 // Of returns the dead letter of a record that the named stage refused after so many attempts. It holds the record
-// whole, so that the record can be replayed.
+// whole, so that the record can be replayed; but for one so large that no topic would take the letter: then it says
+// where the record is, and that it was truncated.
 func Of(r kafkaio.Record, stage string, class event.Class, code, detail string, attempts int) (kafkaio.Message, error) {
-	key, value, err := event.Rejection{
-		Stage: stage, Class: class, Code: code, Detail: detail, Attempts: attempts, Software: software(),
+	letter := event.Rejection{
+		Stage: stage, Class: class, Code: code, Detail: shorten(detail), Attempts: attempts, Software: software(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: time.UnixMilli(r.Timestamp).UTC(),
 		Key: r.Key, Value: r.Value,
-	}.Encode()
+	}
+	m, err := encode(letter)
+	if err == nil && len(m.Key)+len(m.Value) > maxLetter {
+		letter.Value, letter.Truncated = nil, true
+		m, err = encode(letter)
+	}
+	if err == nil && len(m.Key)+len(m.Value) > maxLetter {
+		letter.Key = nil
+		m, err = encode(letter)
+	}
+	return m, err
+}
+
+func encode(r event.Rejection) (kafkaio.Message, error) {
+	key, value, err := r.Encode()
 	return kafkaio.Message{Key: key, Value: value}, err
+}
+
+func shorten(detail string) string {
+	if len(detail) <= maxDetail {
+		return detail
+	}
+	return strings.ToValidUTF8(detail[:maxDetail], "") + "…"
 }
 
 // software is this program's version as the build recorded it.

@@ -3,6 +3,7 @@ package decode
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -23,7 +24,7 @@ func init() {
 var refused = beam.NewCounter("darkroom.decode", "refused")
 
 // Events keys each record of images.events by the id of the event in it. A record that holds no event becomes a dead
-// letter of the code malformed-event.
+// letter of the code malformed-event, and one over event.MaxBytes, which is not looked at, of record-too-large.
 //
 //	Events: PCollection<Record> -> PCollection<KV<string, Record>>, PCollection<Message>
 func Events(s beam.Scope, records beam.PCollection) (byID, dead beam.PCollection) {
@@ -36,16 +37,28 @@ type eventsFn struct{}
 func (*eventsFn) ProcessElement(ctx context.Context, r kafkaio.Record, emit func(string, kafkaio.Record),
 	kill func(kafkaio.Message),
 ) error {
-	e, err := event.Decode(r.Value)
-	if err == nil {
-		emit(e.ID, r)
+	id, code, detail := read(r)
+	if code == "" {
+		emit(id, r)
 		return nil
 	}
-	m, err := deadletter.Of(r, "decode", event.Permanent, "malformed-event", err.Error(), 1)
+	m, err := deadletter.Of(r, "decode", event.Permanent, code, detail, 1)
 	if err != nil {
 		return err
 	}
 	refused.Inc(ctx, 1)
 	kill(m)
 	return nil
+}
+
+// read returns the id of the event in a record, or why there is none.
+func read(r kafkaio.Record) (id, code, detail string) {
+	if len(r.Value) > event.MaxBytes {
+		return "", "record-too-large", fmt.Sprintf("the record has %d bytes, and an event at most %d", len(r.Value), event.MaxBytes)
+	}
+	e, err := event.Decode(r.Value)
+	if err != nil {
+		return "", "malformed-event", err.Error()
+	}
+	return e.ID, "", ""
 }

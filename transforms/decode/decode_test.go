@@ -1,6 +1,8 @@
 package decode_test
 
 import (
+	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +28,14 @@ func idAndOffset(id string, r kafkaio.Record) string { return id + " " + string(
 // letter tells what a dead letter says of its record.
 func letter(m kafkaio.Message) (string, error) {
 	r, err := event.DecodeRejection(m.Value)
-	return strings.Join([]string{r.Stage, string(r.Class), r.Code, r.Topic, string(r.Value)}, " "), err
+	if len(m.Key)+len(m.Value) > 1_000_000 {
+		return "", fmt.Errorf("a letter of %d bytes", len(m.Key)+len(m.Value))
+	}
+	words := []string{r.Stage, string(r.Class), r.Code, r.Topic, string(r.Value)}
+	if r.Truncated {
+		words = append(words, fmt.Sprintf("truncated, key of %d, offset %d", len(r.Key), r.Offset))
+	}
+	return strings.Join(words, " "), err
 }
 
 func TestEventsAreKeyedAndGarbageIsKept(t *testing.T) {
@@ -47,5 +56,26 @@ func TestEventsAreKeyedAndGarbageIsKept(t *testing.T) {
 	passert.Equals(s, beam.ParDo(s, letter, dead),
 		"decode permanent malformed-event images.events {not json",
 		`decode permanent malformed-event images.events {"specversion":"1.0","type":"other"}`)
+	ptest.RunAndValidate(t, p)
+}
+
+// TestALetterAlwaysFits has records whose letters would be larger than a topic takes.
+func TestALetterAlwaysFits(t *testing.T) {
+	large := func(n int) []byte { return bytes.Repeat([]byte("\x01"), n) } // of which JSON makes six each
+	p, s := beam.NewPipelineWithRoot()
+	byID, dead := decode.Events(s, beam.Create(s,
+		kafkaio.Record{Topic: "t", Key: []byte("k"), Value: large(event.MaxBytes + 1), Offset: 7},
+		kafkaio.Record{Topic: "t", Key: []byte("k"), Value: large(event.MaxBytes), Offset: 8},
+		kafkaio.Record{Topic: "t", Key: large(200_000), Value: []byte("x"), Offset: 9},
+		kafkaio.Record{Topic: "t", Key: []byte("k"), Value: []byte(`{"specversion":"1.0","type":"` + strings.Repeat("x", 600_000) + `"}`), Offset: 10},
+		kafkaio.Record{Topic: "t", Key: []byte("k"), Value: []byte("x"), Offset: 11},
+	))
+	passert.Empty(s, byID)
+	passert.Equals(s, beam.ParDo(s, letter, dead),
+		"decode permanent record-too-large t  truncated, key of 1, offset 7",
+		"decode permanent malformed-event t  truncated, key of 1, offset 8",
+		"decode permanent malformed-event t  truncated, key of 0, offset 9",
+		`decode permanent malformed-event t {"specversion":"1.0","type":"`+strings.Repeat("x", 600_000)+`"}`,
+		"decode permanent malformed-event t x")
 	ptest.RunAndValidate(t, p)
 }

@@ -127,6 +127,12 @@ func keepTick(_ beam.EventTime, ms int64) {
 	seen.ticks = append(seen.ticks, ms)
 }
 
+func forget() {
+	seen.Lock()
+	defer seen.Unlock()
+	seen.values, seen.times, seen.ticks = nil, nil, nil
+}
+
 func seenValues() []string {
 	seen.Lock()
 	defer seen.Unlock()
@@ -144,6 +150,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 }
 
 func TestReadGoesOnUntilItIsDrained(t *testing.T) {
+	forget()
 	brokers := cluster(t)
 	want := produce(t, brokers, 0, 500)
 	p, s := beam.NewPipelineWithRoot()

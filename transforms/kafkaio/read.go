@@ -1,12 +1,13 @@
 // Package kafkaio reads Kafka topics into pipelines and writes them back, natively in Go.
 //
 // Reading is a splittable DoFn over franz-go: one element a partition, whose restriction is a range of offsets. The
-// runner keeps the offsets with its own checkpoint, so that reading is exactly once on a runner that is. Nothing is
-// committed to a consumer group.
+// runner keeps the offsets with its own checkpoint, so that reading is exactly once on a runner that is. What a job has
+// read is also committed to a consumer group, for those who watch its lag: nothing is read back from there.
 package kafkaio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"reflect"
@@ -18,6 +19,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -30,6 +32,8 @@ const (
 	idleRest = 40 * time.Millisecond
 	// Records a poll takes at most, so that claims and emits never hold a call far over its budget.
 	pollRecords = 10_000
+	// How long the reader of a topic that is gone rests.
+	missingRest = time.Second
 	// How often an idle partition asks for the end of its log.
 	endCheckEvery = 250 * time.Millisecond
 	// How far the bounded reader cuts its ranges, in offsets.
@@ -39,13 +43,11 @@ const (
 )
 
 func init() {
-	register.DoFn6x2[context.Context, *watermark, *sdf.LockRTracker, int32, func(beam.EventTime, Record),
+	register.DoFn6x2[context.Context, *watermark, *sdf.LockRTracker, Partition, func(beam.EventTime, Record),
 		func(beam.EventTime, int64), sdf.ProcessContinuation, error](&readFn{})
-	register.DoFn4x1[context.Context, *sdf.LockRTracker, int32, func(beam.EventTime, Record), error](&readBoundedFn{})
-	register.DoFn3x1[context.Context, []byte, func(int32), error](&partitionsFn{})
+	register.DoFn4x1[context.Context, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), error](&readBoundedFn{})
 	register.Emitter2[beam.EventTime, Record]()
 	register.Emitter2[beam.EventTime, int64]()
-	register.Emitter1[int32]()
 	beam.RegisterType(reflect.TypeFor[Record]())
 	beam.RegisterType(reflect.TypeFor[*watermark]())
 }
@@ -75,15 +77,17 @@ type Source struct {
 	Skew int64
 }
 
-// Read reads a topic without end. It returns the records, with their event times, and ticks: an element whenever a
-// partition's watermark has passed another second, at that time. A partition that has been read to the end of its log
-// moves its watermark with the clock, so that an idle partition holds nothing back; one that has not keeps it at what
-// it has read, so that a backlog is never late.
+// Read reads a topic without end, and partitions that it gets later from their start. It returns the records, with
+// their event times, and ticks: an element whenever a partition's watermark has passed another second, at that time. A
+// partition that has been read to the end of its log moves its watermark with the clock, so that an idle partition holds
+// nothing back; one that has not keeps it at what it has read, so that a backlog is never late. Records that retention
+// removed before they were read are named in the log and counted as darkroom.kafkaio lost.
 //
 //	Read: () -> PCollection<Record>, PCollection<int64>, both unbounded
 func Read(s beam.Scope, src Source) (records, ticks beam.PCollection) {
 	s = s.Scope("kafkaio.Read")
-	return beam.ParDo2(s, &readFn{Source: src}, partitions(s, src))
+	partitions := beam.Reshuffle(s, beam.ParDo(s, &growingFn{Source: src}, beam.Impulse(s)))
+	return beam.ParDo2(s, &readFn{Source: src}, partitions)
 }
 
 // ReadBounded reads what the topic holds when the pipeline starts.
@@ -91,33 +95,8 @@ func Read(s beam.Scope, src Source) (records, ticks beam.PCollection) {
 //	ReadBounded: () -> PCollection<Record>, bounded
 func ReadBounded(s beam.Scope, src Source) beam.PCollection {
 	s = s.Scope("kafkaio.ReadBounded")
-	return beam.ParDo(s, &readBoundedFn{Source: src}, partitions(s, src))
-}
-
-func partitions(s beam.Scope, src Source) beam.PCollection {
-	return beam.Reshuffle(s, beam.ParDo(s, &partitionsFn{Source: src}, beam.Impulse(s)))
-}
-
-// partitionsFn lists the topic's partitions.
-type partitionsFn struct{ Source Source }
-
-func (f *partitionsFn) ProcessElement(ctx context.Context, _ []byte, emit func(int32)) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(f.Source.Brokers...))
-	if err != nil {
-		return fmt.Errorf("open kafka client: %w", err)
-	}
-	defer cl.Close()
-	topics, err := kadm.NewClient(cl).ListTopics(ctx, f.Source.Topic)
-	if err != nil {
-		return fmt.Errorf("list partitions of %s: %w", f.Source.Topic, err)
-	}
-	if err := topics.Error(); err != nil {
-		return fmt.Errorf("list partitions of %s: %w", f.Source.Topic, err)
-	}
-	for _, p := range topics[f.Source.Topic].Partitions.Sorted() {
-		emit(p.Partition)
-	}
-	return nil
+	partitions := beam.Reshuffle(s, beam.ParDo(s, &partitionsFn{Source: src}, beam.Impulse(s)))
+	return beam.ParDo(s, &readBoundedFn{Source: src}, partitions)
 }
 
 // tracker is an offset range that is never split but at its current place. A runner that splits a range without an
@@ -133,36 +112,39 @@ func (t *tracker) TrySplit(fraction float64) (primary, residual any, err error) 
 
 func (t *tracker) IsBounded() bool { return false }
 
-// readFn reads one partition without end, a little in each call.
-type readFn struct{ Source Source }
+// endless is what splittable DoFns without an end have in common: a restriction that is never cut, and a watermark that
+// is told its value.
+type endless[E any] struct{}
 
-func (f *readFn) CreateInitialRestriction(ctx context.Context, p int32) (offsetrange.Restriction, error) {
-	start, err := firstOffset(ctx, f.Source, p)
-	return offsetrange.Restriction{Start: start, End: math.MaxInt64}, err
-}
-
-func (f *readFn) SplitRestriction(_ int32, r offsetrange.Restriction) []offsetrange.Restriction {
+// SplitRestriction keeps it whole.
+func (endless[E]) SplitRestriction(_ E, r offsetrange.Restriction) []offsetrange.Restriction {
 	return []offsetrange.Restriction{r}
 }
 
-// RestrictionSize is the same for every partition: its end, and so its true size, is not known.
-func (f *readFn) RestrictionSize(int32, offsetrange.Restriction) float64 { return 1 }
+// RestrictionSize is the same for every element: its end, and so its true size, is not known.
+func (endless[E]) RestrictionSize(E, offsetrange.Restriction) float64 { return 1 }
 
-func (f *readFn) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
+// CreateTracker returns one that is split at its place only.
+func (endless[E]) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
 	return sdf.NewLockRTracker(&tracker{*offsetrange.NewTracker(r)})
 }
 
 // TruncateRestriction ends the reading where it is when the runner drains the pipeline.
-func (f *readFn) TruncateRestriction(rt *sdf.LockRTracker, _ int32) offsetrange.Restriction {
+func (endless[E]) TruncateRestriction(rt *sdf.LockRTracker, _ E) offsetrange.Restriction {
 	start := rt.GetRestriction().(offsetrange.Restriction).Start
 	return offsetrange.Restriction{Start: start, End: start}
 }
 
-func (f *readFn) InitialWatermarkEstimatorState(beam.EventTime, offsetrange.Restriction, int32) int64 {
+// InitialWatermarkEstimatorState is the beginning of time.
+func (endless[E]) InitialWatermarkEstimatorState(beam.EventTime, offsetrange.Restriction, E) int64 {
 	return mtime.MinTimestamp.Milliseconds()
 }
-func (f *readFn) CreateWatermarkEstimator(ms int64) *watermark { return &watermark{ms} }
-func (f *readFn) WatermarkEstimatorState(w *watermark) int64   { return w.ms }
+
+// CreateWatermarkEstimator returns it at its last value.
+func (endless[E]) CreateWatermarkEstimator(ms int64) *watermark { return &watermark{ms} }
+
+// WatermarkEstimatorState is the watermark's value.
+func (endless[E]) WatermarkEstimatorState(w *watermark) int64 { return w.ms }
 
 // watermark is an estimator that is told its value.
 type watermark struct{ ms int64 }
@@ -172,11 +154,27 @@ func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.ms).ToTim
 
 func (w *watermark) advance(ms int64) { w.ms = max(w.ms, ms) }
 
-func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.LockRTracker, partition int32,
+// readFn reads one partition without end, a little in each call.
+type readFn struct {
+	endless[Partition]
+	Source Source
+}
+
+// CreateInitialRestriction is from where the partition is to be read on; all of a partition that is new.
+func (f *readFn) CreateInitialRestriction(ctx context.Context, p Partition) (offsetrange.Restriction, error) {
+	src := f.Source
+	if p.Later {
+		src.From = 0
+	}
+	start, err := firstOffset(ctx, src, p.Number)
+	return offsetrange.Restriction{Start: start, End: math.MaxInt64}, err
+}
+
+func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.LockRTracker, partition Partition,
 	emit func(beam.EventTime, Record), tick func(beam.EventTime, int64),
 ) (sdf.ProcessContinuation, error) {
 	start := rt.GetRestriction().(offsetrange.Restriction).Start
-	c, err := readers.take(f.Source, partition, start)
+	c, err := readers.take(f.Source, partition.Number, start)
 	if err != nil {
 		return sdf.StopProcessing(), err
 	}
@@ -188,19 +186,30 @@ func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.Lock
 	}
 	before := wm.ms
 	got, err := f.poll(ctx, c, wm, rt, emit)
+	if errors.Is(err, kerr.OffsetOutOfRange) {
+		_, err = c.skipLost(ctx, rt, math.MaxInt64)
+	}
 	if err != nil {
 		return sdf.StopProcessing(), err
 	}
-	if !got {
-		if ended, at := c.atEnd(ctx); ended {
+	if !got && !c.unfit {
+		ended, at, err := c.atEnd(ctx)
+		if err != nil {
+			return sdf.StopProcessing(), err
+		}
+		if ended {
 			wm.advance(at.UnixMilli() - f.Source.Skew)
 		}
 	}
+	c.commit(ctx, f.Source.Job)
 	if wm.ms/1000 > before/1000 {
 		tick(mtime.Time(wm.ms), wm.ms)
 	}
-	if got {
+	switch {
+	case got:
 		return sdf.ResumeProcessingIn(0), nil
+	case c.missing():
+		return sdf.ResumeProcessingIn(missingRest), nil
 	}
 	return sdf.ResumeProcessingIn(idleRest), nil
 }
@@ -243,49 +252,75 @@ func newRecord(r *kgo.Record) Record {
 // readBoundedFn reads a range of offsets of one partition in one call.
 type readBoundedFn struct{ Source Source }
 
-func (f *readBoundedFn) CreateInitialRestriction(ctx context.Context, p int32) (offsetrange.Restriction, error) {
-	start, err := firstOffset(ctx, f.Source, p)
+func (f *readBoundedFn) CreateInitialRestriction(ctx context.Context, p Partition) (offsetrange.Restriction, error) {
+	start, err := firstOffset(ctx, f.Source, p.Number)
 	if err != nil {
 		return offsetrange.Restriction{}, err
 	}
-	end, err := endOffset(ctx, f.Source, p)
+	end, err := endOffset(ctx, f.Source, p.Number)
 	return offsetrange.Restriction{Start: start, End: max(start, end)}, err
 }
 
-func (f *readBoundedFn) SplitRestriction(_ int32, r offsetrange.Restriction) []offsetrange.Restriction {
+func (f *readBoundedFn) SplitRestriction(_ Partition, r offsetrange.Restriction) []offsetrange.Restriction {
 	return r.SizedSplits(boundedSplit)
 }
 
-func (f *readBoundedFn) RestrictionSize(_ int32, r offsetrange.Restriction) float64 { return r.Size() }
+func (f *readBoundedFn) RestrictionSize(_ Partition, r offsetrange.Restriction) float64 {
+	return r.Size()
+}
 
 func (f *readBoundedFn) CreateTracker(r offsetrange.Restriction) *sdf.LockRTracker {
 	return sdf.NewLockRTracker(offsetrange.NewTracker(r))
 }
 
-func (f *readBoundedFn) ProcessElement(ctx context.Context, rt *sdf.LockRTracker, partition int32,
+func (f *readBoundedFn) ProcessElement(ctx context.Context, rt *sdf.LockRTracker, partition Partition,
 	emit func(beam.EventTime, Record),
 ) error {
 	r := rt.GetRestriction().(offsetrange.Restriction)
-	c, err := readers.take(f.Source, partition, r.Start)
-	if err != nil {
-		return err
-	}
-	defer readers.put(c)
-	for moved := time.Now(); c.next < r.End; {
-		records, err := c.poll(ctx, time.Second)
+	for next := r.Start; next < r.End; {
+		c, err := readers.take(f.Source, partition.Number, next)
 		if err != nil {
 			return err
 		}
+		more, err := f.read(ctx, c, rt, r.End, emit)
+		if errors.Is(err, kerr.OffsetOutOfRange) {
+			more, err = c.skipLost(ctx, rt, r.End)
+		}
+		next = c.next
+		readers.put(c)
+		if err != nil {
+			return err
+		}
+		if !more { // the rest was split off
+			return nil
+		}
+	}
+	rt.TryClaim(r.End) // all of it was read
+	return rt.GetError()
+}
+
+// read claims and emits what is before the end. It returns false when a claim is refused.
+func (f *readBoundedFn) read(ctx context.Context, c *reader, rt *sdf.LockRTracker, end int64,
+	emit func(beam.EventTime, Record),
+) (bool, error) {
+	for moved := time.Now(); c.next < end; {
+		records, err := c.poll(ctx, time.Second)
+		if err != nil {
+			return false, err
+		}
 		if len(records) == 0 {
+			if err := c.checkEnd(ctx); err != nil {
+				return false, err
+			}
 			if time.Since(moved) > boundedStall {
-				return fmt.Errorf("read %s/%d: no record at offset %d within %v", f.Source.Topic, partition, c.next, boundedStall)
+				return false, fmt.Errorf("read %s: no record at offset %d within %v", c.key, c.next, boundedStall)
 			}
 			continue
 		}
 		moved = time.Now()
 		for _, rec := range records {
 			if !rt.TryClaim(rec.Offset) {
-				return rt.GetError()
+				return false, rt.GetError()
 			}
 			c.next = rec.Offset + 1
 			if !rec.Attrs.IsControl() {
@@ -293,8 +328,7 @@ func (f *readBoundedFn) ProcessElement(ctx context.Context, rt *sdf.LockRTracker
 			}
 		}
 	}
-	rt.TryClaim(r.End) // all of it was read
-	return rt.GetError()
+	return true, nil
 }
 
 // firstOffset is where reading begins: the partition's first record that is not older than src.From.
@@ -327,12 +361,5 @@ func listOffset(src Source, partition int32,
 	if err != nil {
 		return 0, fmt.Errorf("list offsets of %s: %w", src.Topic, err)
 	}
-	o, ok := offsets.Lookup(src.Topic, partition)
-	if !ok {
-		return 0, fmt.Errorf("list offsets of %s: no partition %d", src.Topic, partition)
-	}
-	if o.Err != nil {
-		return 0, fmt.Errorf("list offsets of %s/%d: %w", src.Topic, partition, o.Err)
-	}
-	return o.Offset, nil
+	return offsetOf(offsets, src.Topic, partition)
 }

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -16,20 +21,42 @@ import (
 // ends, so nothing else would close it.
 const idleClose = 30 * time.Second
 
+const (
+	// How often a reader tells Kafka how far it has read, and how long that may take.
+	commitEvery   = time.Second
+	commitTimeout = 5 * time.Second
+	// A client that gets no record for this long, though the log has more, is replaced: it may know an older topic of the
+	// same name, and waits for that one for ever.
+	replaceAfter = 10 * time.Second
+	// How often a reader says that its topic is gone.
+	complainEvery = time.Minute
+)
+
+// allPartitions in place of a partition is that of a client that reads none.
+const allPartitions int32 = -1
+
+var lost = beam.NewCounter("darkroom.kafkaio", "lost")
+
 // reader is a Kafka client that stands at one place of one partition.
 type reader struct {
 	key       readerKey
 	cl        *kgo.Client
 	next      int64 // the offset of the next record
 	closeIdle *time.Timer
+	unfit     bool // it must not be used again
 
-	endAsked, drainAsked time.Time
+	endAsked, drainAsked, commitAsked, complained time.Time
+
+	behind    time.Time    // since when no record came, though the log has more
+	committed atomic.Int64 // what Kafka knows of next
 }
 
 type readerKey struct {
 	brokers, topic string
 	partition      int32
 }
+
+func (k readerKey) String() string { return fmt.Sprintf("%s/%d", k.topic, k.partition) }
 
 // pool keeps the idle readers of this process, not of a DoFn: a runner uses several instances of a DoFn in turn, and
 // a call for a partition can go to any of them.
@@ -46,16 +73,21 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 	if r := p.takeIdle(key, start); r != nil {
 		return r, nil
 	}
-	cl, err := kgo.NewClient(
-		kgo.SeedBrokers(src.Brokers...),
-		kgo.FetchMaxWait(250*time.Millisecond),
-		kgo.KeepControlRecords(), // they take offsets, which must be claimed like any other
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{src.Topic: {partition: kgo.NewOffset().At(start)}}),
-	)
+	options := []kgo.Opt{kgo.SeedBrokers(src.Brokers...)}
+	if partition != allPartitions {
+		options = append(options,
+			kgo.FetchMaxWait(250*time.Millisecond),
+			kgo.KeepControlRecords(),                    // they take offsets, which must be claimed like any other
+			kgo.ConsumeResetOffset(kgo.NoResetOffset()), // skipLost does it, and says so
+			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{src.Topic: {partition: kgo.NewOffset().At(start)}}))
+	}
+	cl, err := kgo.NewClient(options...)
 	if err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
 	}
-	return &reader{key: key, cl: cl, next: start, drainAsked: time.Now()}, nil
+	r := &reader{key: key, cl: cl, next: start, drainAsked: time.Now()}
+	r.committed.Store(-1)
+	return r, nil
 }
 
 func (p *pool) takeIdle(key readerKey, start int64) *reader {
@@ -73,6 +105,10 @@ func (p *pool) takeIdle(key readerKey, start int64) *reader {
 
 // put gives a reader back; it is closed when nobody takes it again soon.
 func (p *pool) put(r *reader) {
+	if r.unfit {
+		r.cl.Close()
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.idle[r.key] = append(p.idle[r.key], r)
@@ -94,36 +130,150 @@ func (p *pool) drop(r *reader) {
 	}
 }
 
-// poll returns the records that arrive within the time given; none is no error.
+// poll returns the records that arrive within the time given; none is no error. The error is kerr.OffsetOutOfRange when
+// the log does not hold the place of the reader, which skipLost sees to.
 func (r *reader) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	fetches := r.cl.PollRecords(ctx, pollRecords)
 	for _, e := range fetches.Errors() {
 		if !errors.Is(e.Err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("fetch %s/%d at offset %d: %w", r.key.topic, r.key.partition, r.next, e.Err)
+			return nil, fmt.Errorf("fetch %s at offset %d: %w", r.key, r.next, e.Err)
 		}
+	}
+	if !fetches.Empty() {
+		r.behind = time.Time{}
 	}
 	return fetches.Records(), nil
 }
 
+// skipLost moves a reader whose place retention has removed to the start of the log. It claims what is gone up to an end,
+// counts it and says so; it returns false when the claim is refused. That the place is beyond the log's end is an error:
+// nothing would ever come.
+func (r *reader) skipLost(ctx context.Context, rt *sdf.LockRTracker, end int64) (bool, error) {
+	start, err := r.list(ctx, (*kadm.Client).ListStartOffsets)
+	if err != nil {
+		return false, err
+	}
+	r.unfit = true // its client stands elsewhere
+	if start <= r.next {
+		return true, r.checkEnd(ctx)
+	}
+	gone := min(start, end) - r.next
+	slog.WarnContext(ctx, "records are gone before they were read: retention has removed them",
+		"topic", r.key.topic, "partition", r.key.partition, "wanted", r.next, "continued", r.next+gone, "lost", gone)
+	lost.Inc(ctx, gone)
+	r.next += gone
+	return rt.TryClaim(r.next - 1), rt.GetError()
+}
+
+// checkEnd returns an error if the reader's place is beyond the end of the log.
+func (r *reader) checkEnd(ctx context.Context) error {
+	end, err := r.end(ctx)
+	if err == nil && r.next > end {
+		return r.beyond(end)
+	}
+	return err
+}
+
+func (r *reader) beyond(end int64) error {
+	return fmt.Errorf("read %s: offset %d is beyond the log's end %d: the topic was made anew or has lost records; "+
+		"begin without a checkpoint, at the earliest record", r.key, r.next, end)
+}
+
 // atEnd reports whether everything in the partition has been read, and when that was so. It asks the broker now and
-// then only, and says no in between.
-func (r *reader) atEnd(ctx context.Context) (bool, time.Time) {
+// then only, and says no in between. An error is one that waiting will not mend.
+func (r *reader) atEnd(ctx context.Context) (bool, time.Time, error) {
 	asked := time.Now()
 	if asked.Sub(r.endAsked) < endCheckEvery {
-		return false, asked
+		return false, asked, nil
 	}
 	r.endAsked = asked
 	end, err := r.end(ctx)
-	return err == nil && r.next >= end, asked
+	if err != nil {
+		r.complain(ctx, err)
+		return false, asked, nil
+	}
+	r.complained = time.Time{}
+	switch {
+	case r.next > end:
+		return false, asked, r.beyond(end)
+	case r.next == end:
+		r.behind = time.Time{}
+		return true, asked, nil
+	case r.behind.IsZero():
+		r.behind = asked
+	case asked.Sub(r.behind) > replaceAfter:
+		slog.WarnContext(ctx, "no record comes though the log has more: the reader connects again",
+			"topic", r.key.topic, "partition", r.key.partition, "offset", r.next, "end", end)
+		r.unfit = true
+	}
+	return false, asked, nil
 }
 
-func (r *reader) end(ctx context.Context) (int64, error) {
-	offsets, err := kadm.NewClient(r.cl).ListEndOffsets(ctx, r.key.topic)
-	if err != nil {
-		return 0, fmt.Errorf("list end of %s: %w", r.key.topic, err)
+// complain says that a topic is gone, now and then. Of a broker that is away franz-go makes sure by itself.
+func (r *reader) complain(ctx context.Context, err error) {
+	if !errors.Is(err, kerr.UnknownTopicOrPartition) || time.Since(r.complained) < complainEvery {
+		slog.DebugContext(ctx, "look for the end of the log", "error", err)
+		return
 	}
-	o, _ := offsets.Lookup(r.key.topic, r.key.partition)
-	return o.Offset, o.Err
+	r.complained = time.Now()
+	slog.ErrorContext(ctx, "the topic is gone: its reader waits for it",
+		"topic", r.key.topic, "partition", r.key.partition, "offset", r.next)
 }
+
+// missing reports whether the topic was gone when the reader looked last.
+func (r *reader) missing() bool { return !r.complained.IsZero() }
+
+func (r *reader) end(ctx context.Context) (int64, error) {
+	return r.list(ctx, (*kadm.Client).ListEndOffsets)
+}
+
+func (r *reader) list(ctx context.Context,
+	list func(*kadm.Client, context.Context, ...string) (kadm.ListedOffsets, error),
+) (int64, error) {
+	offsets, err := list(kadm.NewClient(r.cl), ctx, r.key.topic)
+	if err != nil {
+		return 0, fmt.Errorf("list offsets of %s: %w", r.key, err)
+	}
+	return offsetOf(offsets, r.key.topic, r.key.partition)
+}
+
+// offsetOf finds the offset of a partition in a list. A topic that is not there is in the list with no partition.
+func offsetOf(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
+	o, ok := offsets.Lookup(topic, partition)
+	if err := offsets.Error(); !ok && err != nil {
+		return 0, fmt.Errorf("list offsets of %s: %w", topic, err)
+	}
+	if !ok {
+		return 0, fmt.Errorf("list offsets of %s: no partition %d", topic, partition)
+	}
+	if o.Err != nil {
+		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, o.Err)
+	}
+	return o.Offset, nil
+}
+
+// commit tells Kafka, now and then, how far the reader of a job has come. Nothing reads it back but who watches the lag,
+// so it is done in the background, and what is not told now is told with the next.
+func (r *reader) commit(ctx context.Context, job string) {
+	next := r.next
+	if job == "" || r.committed.Load() == next || time.Since(r.commitAsked) < commitEvery {
+		return
+	}
+	r.commitAsked = time.Now()
+	place := kadm.Offsets{}
+	place.Add(kadm.Offset{Topic: r.key.topic, Partition: r.key.partition, At: next, LeaderEpoch: -1})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
+	go func() {
+		defer cancel()
+		if err := kadm.NewClient(r.cl).CommitAllOffsets(ctx, Group(job), place); err != nil {
+			slog.DebugContext(ctx, "tell how far the reader has come", "reader", r.key.String(), "error", err)
+			return
+		}
+		r.committed.Store(next)
+	}()
+}
+
+// Group is the consumer group to which the readers of a job tell how far they have come. It has no members.
+func Group(job string) string { return "darkroom-" + job }

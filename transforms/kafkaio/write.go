@@ -2,11 +2,13 @@ package kafkaio
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"darkroom/transforms/sink"
@@ -56,8 +58,19 @@ func (f *writeFn) Setup() error {
 func (f *writeFn) StartBundle(func(int64)) { f.promise = kgo.AbortingFirstErrPromise(f.cl) }
 
 func (f *writeFn) ProcessElement(ctx context.Context, m Message, _ func(int64)) error {
-	f.cl.Produce(ctx, &kgo.Record{Key: m.Key, Value: m.Value}, f.promise.Promise())
+	f.cl.Produce(ctx, &kgo.Record{Key: m.Key, Value: m.Value}, explain(f.promise.Promise()))
 	return nil
+}
+
+// explain says of a message that the topic does not take how large it is.
+func explain(promise func(*kgo.Record, error)) func(*kgo.Record, error) {
+	return func(r *kgo.Record, err error) {
+		if errors.Is(err, kerr.MessageTooLarge) {
+			err = fmt.Errorf("a message of %d bytes is over what the topic takes; raise its max.message.bytes: %w",
+				len(r.Key)+len(r.Value), err)
+		}
+		promise(r, err)
+	}
 }
 
 func (f *writeFn) FinishBundle(func(int64)) error {
