@@ -22,7 +22,7 @@ const (
 )
 
 func init() {
-	register.DoFn3x0[beam.EventTime, table.Image, func(beam.EventTime, string, Sums)](&sumFn{})
+	register.DoFn4x0[beam.EventTime, string, Sums, func(beam.EventTime, string, Sums)](&sumFn{})
 	register.Combiner1[Sums](&mergeFn{})
 	register.Function3x1(row)
 	register.Emitter3[beam.EventTime, string, Sums]()
@@ -40,20 +40,22 @@ func (s Sums) plus(t Sums) Sums {
 // Stats counts uploads in windows of one minute of event time, for each tenant as a whole and by format and camera. A
 // window is published within a second of a change, on its end, and again for each late image within the lateness.
 // Panes accumulate, and a row's version is the window's start plus the events in it, so the fullest pane wins in
-// whatever order rows are applied, and a replay cannot move a figure backwards.
+// whatever order rows are applied, and a replay cannot move a figure backwards. Of an upload whose record was replayed
+// the last replay counts, and each is an event. What is older than from, in milliseconds since 1970, is not counted: the
+// job began there, so it does not know all of those windows.
 //
 //	Stats: PCollection<table.Image> -> PCollection<table.ImageStats>
-func Stats(s beam.Scope, lateness time.Duration, images beam.PCollection) beam.PCollection {
+func Stats(s beam.Scope, lateness time.Duration, from int64, images beam.PCollection) beam.PCollection {
 	s = s.Scope("aggregate.Stats")
 	early := trigger.AfterProcessingTime().PlusDelay(Early)
 	// Sums of a bundle are made before the shuffle: a runner need not combine there by itself, and Flink does not.
-	sums := beam.WindowInto(s, window.NewFixedWindows(Window), beam.ParDo(s, &sumFn{}, images),
+	sums := beam.WindowInto(s, window.NewFixedWindows(Window), beam.ParDo(s, &sumFn{}, latest(s, lateness, from, images)),
 		beam.Trigger(trigger.AfterEndOfWindow().EarlyFiring(early).LateFiring(early)),
 		beam.PanesAccumulate(), beam.AllowedLateness(lateness))
 	return beam.ParDo(s, row, beam.CombinePerKey(s, &mergeFn{}, sums))
 }
 
-// sumFn sums the images of a bundle by key and window.
+// sumFn sums the sums of a bundle by key and window.
 type sumFn struct{ sums map[bucket]*timedSums }
 
 type bucket struct {
@@ -69,29 +71,19 @@ type timedSums struct {
 
 func (f *sumFn) StartBundle(func(beam.EventTime, string, Sums)) { f.sums = map[bucket]*timedSums{} }
 
-func (f *sumFn) ProcessElement(at beam.EventTime, i table.Image, _ func(beam.EventTime, string, Sums)) {
-	one := Sums{Events: 1}
-	switch i.State {
-	case table.StateAnalysed:
-		one.Images, one.Bytes, one.Pixels = 1, i.Bytes, i.Width*i.Height
-		f.add(at, key(i.Tenant, table.DimensionFormat, i.Format), one)
-		f.add(at, key(i.Tenant, table.DimensionCamera, i.Camera), one)
-	case table.StateRejected:
-		one.Rejected = 1
-	default:
-		return // a deletion takes nothing back from what was uploaded
-	}
-	f.add(at, key(i.Tenant, table.DimensionAll, ""), one)
-}
-
-func (f *sumFn) add(at beam.EventTime, key string, s Sums) {
-	ms := at.Milliseconds()
-	b := bucket{ms - ms%Window.Milliseconds(), key}
+func (f *sumFn) ProcessElement(at beam.EventTime, key string, s Sums, _ func(beam.EventTime, string, Sums)) {
+	b := bucket{startOf(at), key}
 	if old, ok := f.sums[b]; ok {
 		old.Sums, old.at = old.plus(s), min(old.at, at)
 		return
 	}
 	f.sums[b] = &timedSums{s, at}
+}
+
+// startOf is the start of the window that a time is in, in milliseconds since 1970.
+func startOf(at beam.EventTime) int64 {
+	ms := at.Milliseconds()
+	return ms - ms%Window.Milliseconds()
 }
 
 func (f *sumFn) FinishBundle(emit func(beam.EventTime, string, Sums)) {

@@ -11,10 +11,10 @@ import (
 )
 
 // Of returns the dead letter of a record that the named stage refused after so many attempts. It holds the record
-// whole, so that the record can be replayed.
+// whole, so that the record can be replayed. That of a replay has the id of the letter that was replayed.
 func Of(r kafkaio.Record, stage string, class event.Class, code, detail string, attempts int) (kafkaio.Message, error) {
 	key, value, err := event.Rejection{
-		Stage: stage, Class: class, Code: code, Detail: detail, Attempts: attempts, Software: software(),
+		ID: r.Letter, Replays: max(0, r.Replay), Stage: stage, Class: class, Code: code, Detail: detail, Attempts: attempts, Software: software(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: time.UnixMilli(r.Timestamp).UTC(),
 		Key: r.Key, Value: r.Value,
 	}.Encode()
