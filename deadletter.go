@@ -17,6 +17,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 
 	"darkroom/internal/deadletter"
+	"darkroom/internal/event"
 )
 
 const (
@@ -65,7 +66,7 @@ func (f deadletterFlags) with(ctx context.Context, io stdio,
 type letterFilter struct {
 	Stage  string    `help:"Only letters of this transform, such as analyze." placeholder:"NAME"`
 	Code   string    `help:"Only letters with this reason, such as blob-missing." placeholder:"CODE"`
-	Class  string    `help:"Only letters of this class: permanent or retryable." enum:",permanent,retryable" default:"" placeholder:"CLASS"`
+	Class  string    `help:"Only letters of this class: permanent or retryable." placeholder:"CLASS"`
 	Tenant string    `help:"Only letters of this tenant's images." placeholder:"NAME"`
 	Image  string    `help:"Only letters of this image." placeholder:"ID"`
 	Since  time.Time `help:"Only records of this time or later, in RFC 3339." placeholder:"TIME"`
@@ -75,6 +76,9 @@ type letterFilter struct {
 
 // Validate checks the flags. Its errors name the flag.
 func (f *letterFilter) Validate() error {
+	if f.Class != "" && f.Class != string(event.Permanent) && f.Class != string(event.Retryable) {
+		return fmt.Errorf("--class: must be %s or %s", event.Permanent, event.Retryable)
+	}
 	if f.Limit < 0 {
 		return errors.New("--limit: must not be negative")
 	}
