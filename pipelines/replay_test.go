@@ -232,3 +232,17 @@ func TestAReplayIsFollowedByAnother(t *testing.T) {
 		t.Errorf("%+v", i)
 	}
 }
+
+// TestARejectionThatIsKnownHasALetterToo finds the row of a job that died before its letter was written.
+func TestARejectionThatIsKnownHasALetterToo(t *testing.T) {
+	w, other := newWorld(t), newWorld(t)
+	cut := put(t, "cut", readFile(t, photos[0])[:1000], noon)
+	other.dsn = w.dsn
+	for _, w := range []*world{w, other} {
+		w.produce(t, cut)
+		w.run(t, func(*pipelines.Live) {})
+		if _, letters := w.letters(t); len(letters) != 1 || letters[0].Code != "truncated" || letters[0].Detail == "" {
+			t.Errorf("letters: %+v", letters)
+		}
+	}
+}
