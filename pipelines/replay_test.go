@@ -139,6 +139,9 @@ func TestAReplayRepairsAnImageAndItsFigures(t *testing.T) {
 		twice, event.NewDeleted(twice.Image, noon.Add(20*time.Second)), twiceAgain,
 	}
 	events = append(events, event.NewDeleted(events[3].Image, noon.Add(40*time.Second)))
+	reborn := put(t, "reborn", lost, noon.Add(5*time.Second)) // its second upload has a newer row, and is lost as well
+	events = append(events, reborn, event.NewDeleted(reborn.Image, noon.Add(6*time.Second)),
+		put(t, "reborn", lost, noon.Add(7*time.Second)))
 	for i := range 8 { // some for each partition
 		events = append(events, put(t, fmt.Sprint("later", i), jpeg, noon.Add(2*time.Minute)))
 	}
@@ -152,15 +155,15 @@ func TestAReplayRepairsAnImageAndItsFigures(t *testing.T) {
 			t.Fatalf("%s: %q, want %q", what, got, want)
 		}
 	}
-	expect("before", "12:00 images=3 rejected=3 events=6", "12:02 images=8 rejected=0 events=8")
+	expect("before", "12:00 images=3 rejected=5 events=8", "12:02 images=8 rejected=0 events=8")
 
 	put(t, "gone", lost, noon)
-	if keys := w.replay(t); !slices.Equal(keys, []string{"cut", "dropped", "gone"}) {
+	if keys := w.replay(t); !slices.Equal(keys, []string{"cut", "dropped", "gone", "reborn", "reborn"}) {
 		t.Fatalf("replayed %v", keys)
 	}
-	w.replayed = 3
+	w.replayed = 5
 	w.run(t, func(*pipelines.Live) {})
-	expect("after", "12:00 images=5 rejected=1 events=9", "12:02 images=8 rejected=0 events=8")
+	expect("after", "12:00 images=7 rejected=1 events=13", "12:02 images=8 rejected=0 events=8")
 	if i := w.image(t, "gone"); i.State != table.StateAnalysed || i.Format != "jpeg" || i.Version != gone.Version()+1 {
 		t.Errorf("the image is %+v", i)
 	}
@@ -169,7 +172,7 @@ func TestAReplayRepairsAnImageAndItsFigures(t *testing.T) {
 	}
 	_, letters := w.letters(t)
 	waiting := deadletter.Filter{}.Of(letters, 0)
-	if len(waiting) != 1 || string(waiting[0].Key) != "cut" || waiting[0].Replays != 1 || len(letters) != 3 {
+	if len(waiting) != 1 || string(waiting[0].Key) != "cut" || waiting[0].Replays != 1 || len(letters) != 5 {
 		t.Fatalf("letters: %+v", letters)
 	}
 	want := w.rows(t)
@@ -180,7 +183,7 @@ func TestAReplayRepairsAnImageAndItsFigures(t *testing.T) {
 		}
 	}
 
-	if n := w.sendAgain(t); n != 3 {
+	if n := w.sendAgain(t); n != 5 {
 		t.Fatalf("%d replays sent again", n)
 	}
 	for name, change := range map[string]func(*pipelines.Live){
