@@ -13,20 +13,21 @@ var rules = map[string]struct {
 	ours []string // packages, or folders of packages with a trailing slash
 	not  []string // module prefixes that must not appear in the package's own imports
 }{
-	"internal/event":   {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic"}},
-	"internal/pixels":  {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic", "net/http", "net"}},
-	"internal/monitor": {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"internal/service": {not: []string{"github.com/apache/beam"}},
-	"internal/blob":    {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"internal/table":   {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"internal/table/":  {ours: []string{"internal/table", "internal/table/"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"internal/local":   {ours: []string{"internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"internal/local/":  {ours: []string{"internal/local", "internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
-	"transforms/":      {ours: []string{"internal/", "transforms/"}, not: []string{"flag", "os", "github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
-	"pipelines":        {ours: []string{"internal/blob", "internal/table", "internal/table/", "transforms/", "runners"}, not: []string{"flag", "os", "github.com/gin-gonic"}},
-	"runners":          {not: []string{"github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
-	"ingest":           {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/service"}, not: []string{"github.com/apache/beam"}},
-	"statsapi":         {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/service"}, not: []string{"github.com/apache/beam"}},
+	"internal/event":      {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic"}},
+	"internal/pixels":     {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic", "net/http", "net"}},
+	"internal/deadletter": {ours: []string{"internal/event"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/monitor":    {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/service":    {not: []string{"github.com/apache/beam"}},
+	"internal/blob":       {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/table":      {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/table/":     {ours: []string{"internal/table", "internal/table/"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/local":      {ours: []string{"internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/local/":     {ours: []string{"internal/local", "internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"transforms/":         {ours: []string{"internal/", "transforms/"}, not: []string{"flag", "os", "github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
+	"pipelines":           {ours: []string{"internal/blob", "internal/table", "internal/table/", "transforms/", "runners"}, not: []string{"flag", "os", "github.com/gin-gonic"}},
+	"runners":             {not: []string{"github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
+	"ingest":              {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/service"}, not: []string{"github.com/apache/beam"}},
+	"statsapi":            {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/service"}, not: []string{"github.com/apache/beam"}},
 }
 
 func TestPackagesImportOnlyWhatTheyMay(t *testing.T) {

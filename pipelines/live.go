@@ -46,7 +46,7 @@ type Live struct {
 	MaxPixels     int64         `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	Lateness      time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
 	Skew          time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
-	From          string        `help:"Where to begin: resume, earliest, or a time in RFC 3339." default:"resume"`
+	From          string        `help:"Where to begin: resume, earliest, or the minute of a time in RFC 3339." default:"resume"`
 	Bounded       bool          `help:"Process what the topic holds now, then end."`
 	Reanalyse     bool          `help:"Read every image again, also where its facts are known."`
 
@@ -89,7 +89,7 @@ func parseFrom(s string) (int64, error) {
 		return 0, nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	return t.UnixMilli(), err
+	return t.Truncate(aggregate.Window).UnixMilli(), err // windows are counted whole or not at all
 }
 
 // Resume implements Pipeline. Windows are counted anew by a job that starts anew, and a pane wins only if it has seen
@@ -166,13 +166,15 @@ func (l *Live) Build(s beam.Scope) {
 func (l *Live) Process(s beam.Scope, records beam.PCollection) (facts, statistics, dead beam.PCollection) {
 	s = s.Scope("live.Process")
 	byID, malformed := decode.Events(s, records)
+	// A window ends up to its length after an event, and counts for its lateness more.
+	first := once.Records(s, l.Lateness+2*aggregate.Window, byID)
 	images, refused := analyze.Images(s, analyze.Options{
 		Blobs: l.S3, TableDSN: l.Table, MaxPixels: l.MaxPixels, Reuse: !l.Reanalyse,
-	}, once.Records(s, l.Lateness, byID))
+	}, first)
 	facts = beam.Flatten(s,
 		beam.ParDo(s, imageMutation, images),
 		beam.ParDo(s, bandMutation, dedupe.SameBytes(s, images)))
-	statistics = beam.ParDo(s, statsMutation, aggregate.Stats(s, l.Lateness, images))
+	statistics = beam.ParDo(s, statsMutation, aggregate.Stats(s, l.Lateness, l.from, images))
 	return facts, statistics, beam.Flatten(s, malformed, refused)
 }
 

@@ -184,6 +184,8 @@ type world struct {
 	brokers []string
 	tables  table.Store
 	dsn     string
+
+	produced, replayed int // records of images.events
 }
 
 func newWorld(t *testing.T) *world {
@@ -211,7 +213,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
-	return &world{c.ListenAddrs(), store, "tcp://" + l.Addr().String()}
+	return &world{brokers: c.ListenAddrs(), tables: store, dsn: "tcp://" + l.Addr().String()}
 }
 
 func (w *world) produce(t *testing.T, events ...event.Event) {
@@ -221,6 +223,7 @@ func (w *world) produce(t *testing.T, events ...event.Event) {
 		t.Fatal(err)
 	}
 	defer cl.Close()
+	w.produced += len(events)
 	for _, e := range events {
 		key, value, err := e.Encode()
 		if err != nil {

@@ -25,6 +25,7 @@ const (
 	TypeUploaded = "darkroom.image.uploaded.v1"
 	TypeDeleted  = "darkroom.image.deleted.v1"
 	TypeRejected = "darkroom.image.rejected.v1"
+	TypeReplayed = "darkroom.image.replayed.v1"
 )
 
 const specVersion = "1.0"

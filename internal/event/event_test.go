@@ -93,6 +93,8 @@ func TestARejectionHoldsTheWholeRecord(t *testing.T) {
 			Attempts: 1, Software: "v1", Topic: event.TopicImages, Partition: 3,
 			Offset: rapid.Int64Min(0).Draw(t, "offset"), Timestamp: time.UnixMilli(1).UTC(),
 			Key: []byte("k"), Value: rapid.SliceOfN(rapid.Byte(), 1, 64).Draw(t, "value"),
+			Replays: rapid.Int64Range(0, event.MaxReplays).Draw(t, "replays"), Truncated: rapid.Bool().Draw(t, "truncated"),
+			ID: rapid.StringMatching("[0-9a-f]{32}").Draw(t, "id"),
 		}
 		_, value, err := r.Encode()
 		if err != nil {
@@ -106,6 +108,72 @@ func TestARejectionHoldsTheWholeRecord(t *testing.T) {
 			t.Fatalf("got %+v, want %+v", got, r)
 		}
 	})
+}
+
+func TestALetterHasTheIDOfItsFirstRecordAndStage(t *testing.T) {
+	id := func(r event.Rejection) string {
+		t.Helper()
+		_, value, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err = event.DecodeRejection(value); err != nil {
+			t.Fatal(err)
+		}
+		return r.ID
+	}
+	first := event.Rejection{Stage: "analyze", Topic: event.TopicImages, Offset: 1}
+	repeat, other, replay := first, first, first
+	repeat.Code, repeat.Attempts = "other", 2
+	other.Stage = "decode"
+	replay.ID, replay.Offset, replay.Replays = id(first), 7, 1
+	if id(repeat) != id(first) || id(replay) != id(first) || id(other) == id(first) {
+		t.Errorf("ids: %s, of a repeat %s, a replay %s, another stage %s", id(first), id(repeat), id(replay), id(other))
+	}
+}
+
+func TestANoteComesBackAsItWas(t *testing.T) {
+	want := event.Replayed{ID: strings.Repeat("0a", 16), Replays: 3}
+	value, err := want.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := event.DecodeReplayed(value); err != nil || got != want {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if typ, err := event.TypeOf(value); err != nil || typ != event.TypeReplayed {
+		t.Errorf("its type is %q, %v", typ, err)
+	}
+	if _, err := event.DecodeRejection(value); err == nil {
+		t.Error("a note is read as a letter")
+	}
+	for _, c := range []struct{ old, new, want string }{
+		{want.ID, "0A", "no id of a letter"},
+		{`"replays":3`, `"replays":0`, "no possible number"},
+		{`"replays":3`, `"replays":1001`, "no possible number"},
+		{event.TypeReplayed, event.TypeRejected, "type is"},
+	} {
+		bad := strings.Replace(string(value), c.old, c.new, 1)
+		if _, err := event.DecodeReplayed([]byte(bad)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: error %v, want one with %q", bad, err, c.want)
+		}
+	}
+}
+
+func TestParseReplay(t *testing.T) {
+	id := strings.Repeat("0a", 16)
+	for replay, want := range map[string]int64{
+		"1": 1, "1000": 1000, "0": 0, "-1": 0, "1001": 0, "": 0, "1.5": 0, "99999999999999999999": 0,
+	} {
+		if n, err := event.ParseReplay(id, replay); n != want || (err == nil) != (want > 0) {
+			t.Errorf("%q: %d, %v", replay, n, err)
+		}
+	}
+	for _, letter := range []string{"", "0a", strings.Repeat("0A", 16), strings.Repeat("xy", 16)} {
+		if n, err := event.ParseReplay(letter, "1"); n != 0 || err == nil {
+			t.Errorf("letter %q: %d, %v", letter, n, err)
+		}
+	}
 }
 
 func TestValidTenant(t *testing.T) {
@@ -146,6 +214,33 @@ func FuzzDecodeRejection(f *testing.F) {
 	_, value, _ := event.Rejection{Stage: "decode", Topic: event.TopicImages}.Encode()
 	f.Add(value)
 	f.Fuzz(func(_ *testing.T, value []byte) { _, _ = event.DecodeRejection(value) })
+}
+
+func FuzzDecodeReplayed(f *testing.F) {
+	value, _ := event.Replayed{ID: strings.Repeat("0a", 16), Replays: 1}.Encode()
+	f.Add(value)
+	f.Fuzz(func(t *testing.T, value []byte) {
+		r, err := event.DecodeReplayed(value)
+		if err != nil {
+			return
+		}
+		again, err := r.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := event.DecodeReplayed(again); err != nil || got != r {
+			t.Fatalf("%+v became %+v: %v", r, got, err)
+		}
+	})
+}
+
+func FuzzParseReplay(f *testing.F) {
+	f.Add(strings.Repeat("0a", 16), "1")
+	f.Fuzz(func(t *testing.T, letter, replay string) {
+		if n, err := event.ParseReplay(letter, replay); err == nil && (n < 1 || n > event.MaxReplays) {
+			t.Fatalf("%d", n)
+		}
+	})
 }
 
 func ExampleNewUploaded() {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -17,35 +18,44 @@ const (
 	Retryable Class = "retryable" // something that the record needed was at fault
 )
 
-// Rejection is a dead letter: a record that could not be processed, why, and all that replaying it takes.
+// Rejection is a dead letter: a record that could not be processed, why, and all that replaying it takes. The letters
+// of one id fold to the one of the most replays, whatever their order.
 type Rejection struct {
+	// ID is the event's. Empty, it is made from the record's place and the stage, so that a repeat is recognised; a
+	// replay that is refused again gives that of its first letter.
+	ID string `json:"-"`
+
 	Stage    string `json:"stage"` // the transform that refused it
 	Class    Class  `json:"class"`
 	Code     string `json:"code"`   // a stable word, such as "malformed-event"
 	Detail   string `json:"detail"` // for a person
 	Attempts int    `json:"attempts"`
-	Software string `json:"software"` // version of Darkroom
+	Software string `json:"software"`          // version of Darkroom
+	Replays  int64  `json:"replays,omitempty"` // which replay of the first record this was; 0 for that record itself
 
-	// The record: produce Value with Key to Topic to replay it.
+	// The record. Replaying it produces Value with Key and Timestamp to Topic, with the headers of a Replay.
 	Topic     string    `json:"topic"`
 	Partition int32     `json:"partition"`
 	Offset    int64     `json:"offset"`
 	Timestamp time.Time `json:"timestamp"`
 	Key       []byte    `json:"key"`
 	Value     []byte    `json:"value"`
-	Truncated bool      `json:"truncated,omitempty"` // Value, or Key too, was left out, since the letter would be too large
+	Truncated bool      `json:"truncated,omitempty"` // Value, or Key too, was too large for a letter: read it at the record's place
 }
 
-// Encode returns the dead letter's key and value on images.rejected. Its id is a function of the record's place and the
-// stage, so that a repeat is recognised.
+// Encode returns the dead letter's key and value on images.rejected.
 func (r Rejection) Encode() (key, value []byte, err error) {
 	data, err := json.Marshal(r)
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode rejection: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%d/%s", r.Topic, r.Partition, r.Offset, r.Stage))
+	id := r.ID
+	if id == "" {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%d/%s", r.Topic, r.Partition, r.Offset, r.Stage))
+		id = hex.EncodeToString(sum[:letterBytes])
+	}
 	value, err = json.Marshal(envelope{
-		SpecVersion: specVersion, ID: hex.EncodeToString(sum[:16]), Source: "/darkroom/pipelines", Type: TypeRejected,
+		SpecVersion: specVersion, ID: id, Source: "/darkroom/pipelines", Type: TypeRejected,
 		Subject: string(r.Key), Time: r.Timestamp.UTC(), DataContentType: "application/json", Data: data,
 	})
 	if err != nil {
@@ -56,16 +66,32 @@ func (r Rejection) Encode() (key, value []byte, err error) {
 
 // DecodeRejection reads a dead letter.
 func DecodeRejection(value []byte) (Rejection, error) {
-	var env envelope
-	if err := json.Unmarshal(value, &env); err != nil {
+	var r Rejection
+	id, err := decodeData(value, TypeRejected, &r)
+	if err == nil && (r.Topic == "" || r.Replays < 0 || r.Replays > MaxReplays) {
+		err = errors.New("no topic, or no possible number of replays")
+	}
+	if err != nil {
 		return Rejection{}, fmt.Errorf("decode rejection: %w", err)
 	}
-	if env.Type != TypeRejected {
-		return Rejection{}, fmt.Errorf("decode rejection: type is %q", env.Type)
-	}
-	var r Rejection
-	if err := json.Unmarshal(env.Data, &r); err != nil {
-		return Rejection{}, fmt.Errorf("decode rejection: data: %w", err)
-	}
+	r.ID = id
 	return r, nil
+}
+
+// decodeData reads the data of an event of images.rejected, and returns its id.
+func decodeData(value []byte, typ string, data any) (id string, err error) {
+	var env envelope
+	if err := json.Unmarshal(value, &env); err != nil {
+		return "", err
+	}
+	if env.Type != typ {
+		return "", fmt.Errorf("type is %q", env.Type)
+	}
+	if !validLetter(env.ID) {
+		return "", fmt.Errorf("%.100q is no id of a letter", env.ID)
+	}
+	if err := json.Unmarshal(env.Data, data); err != nil {
+		return "", fmt.Errorf("data: %w", err)
+	}
+	return env.ID, nil
 }

@@ -22,13 +22,15 @@ const (
 )
 
 func init() {
-	register.DoFn3x0[beam.EventTime, table.Image, func(beam.EventTime, string, Sums)](&sumFn{})
 	register.Combiner1[Sums](&mergeFn{})
 	register.Function3x1(row)
 	register.Emitter3[beam.EventTime, string, Sums]()
 	beam.RegisterType(reflect.TypeFor[Sums]())
 	beam.RegisterType(reflect.TypeFor[table.ImageStats]())
 }
+
+// width is the number of sums.
+const width = 5
 
 // Sums are what is kept for each key and window.
 type Sums struct{ Images, Bytes, Pixels, Rejected, Events int64 }
@@ -37,67 +39,40 @@ func (s Sums) plus(t Sums) Sums {
 	return Sums{s.Images + t.Images, s.Bytes + t.Bytes, s.Pixels + t.Pixels, s.Rejected + t.Rejected, s.Events + t.Events}
 }
 
+func (s Sums) minus(t Sums) Sums {
+	return Sums{s.Images - t.Images, s.Bytes - t.Bytes, s.Pixels - t.Pixels, s.Rejected - t.Rejected, s.Events - t.Events}
+}
+
+// addTo adds to a row of width sums.
+func (s Sums) addTo(row []int64) {
+	for i, v := range [width]int64{s.Images, s.Bytes, s.Pixels, s.Rejected, s.Events} {
+		row[i] += v
+	}
+}
+
+func sumsOf(row []int64) Sums { return Sums{row[0], row[1], row[2], row[3], row[4]} }
+
 // Stats counts uploads in windows of one minute of event time, for each tenant as a whole and by format and camera. A
 // window is published within a second of a change, on its end, and again for each late image within the lateness.
 // Panes accumulate, and a row's version is the window's start plus the events in it, so the fullest pane wins in
-// whatever order rows are applied, and a replay cannot move a figure backwards.
+// whatever order rows are applied, and a replay cannot move a figure backwards. Of an upload that was refused and whose
+// record was replayed the last replay counts, and each is an event. What is older than from, in milliseconds since 1970, is not counted: the
+// job began there, so it does not know all of those windows.
 //
 //	Stats: PCollection<table.Image> -> PCollection<table.ImageStats>
-func Stats(s beam.Scope, lateness time.Duration, images beam.PCollection) beam.PCollection {
+func Stats(s beam.Scope, lateness time.Duration, from int64, images beam.PCollection) beam.PCollection {
 	s = s.Scope("aggregate.Stats")
 	early := trigger.AfterProcessingTime().PlusDelay(Early)
-	// Sums of a bundle are made before the shuffle: a runner need not combine there by itself, and Flink does not.
-	sums := beam.WindowInto(s, window.NewFixedWindows(Window), beam.ParDo(s, &sumFn{}, images),
+	sums := beam.WindowInto(s, window.NewFixedWindows(Window), outcomes(s, lateness, from, images),
 		beam.Trigger(trigger.AfterEndOfWindow().EarlyFiring(early).LateFiring(early)),
 		beam.PanesAccumulate(), beam.AllowedLateness(lateness))
 	return beam.ParDo(s, row, beam.CombinePerKey(s, &mergeFn{}, sums))
 }
 
-// sumFn sums the images of a bundle by key and window.
-type sumFn struct{ sums map[bucket]*timedSums }
-
-type bucket struct {
-	start int64 // of the window, milliseconds
-	key   string
-}
-
-// timedSums also hold the earliest event time in them, which cannot be later than the watermark allows.
-type timedSums struct {
-	Sums
-	at beam.EventTime
-}
-
-func (f *sumFn) StartBundle(func(beam.EventTime, string, Sums)) { f.sums = map[bucket]*timedSums{} }
-
-func (f *sumFn) ProcessElement(at beam.EventTime, i table.Image, _ func(beam.EventTime, string, Sums)) {
-	one := Sums{Events: 1}
-	switch i.State {
-	case table.StateAnalysed:
-		one.Images, one.Bytes, one.Pixels = 1, i.Bytes, i.Width*i.Height
-		f.add(at, key(i.Tenant, table.DimensionFormat, i.Format), one)
-		f.add(at, key(i.Tenant, table.DimensionCamera, i.Camera), one)
-	case table.StateRejected:
-		one.Rejected = 1
-	default:
-		return // a deletion takes nothing back from what was uploaded
-	}
-	f.add(at, key(i.Tenant, table.DimensionAll, ""), one)
-}
-
-func (f *sumFn) add(at beam.EventTime, key string, s Sums) {
+// startOf is the start of the window that a time is in, in milliseconds since 1970.
+func startOf(at beam.EventTime) int64 {
 	ms := at.Milliseconds()
-	b := bucket{ms - ms%Window.Milliseconds(), key}
-	if old, ok := f.sums[b]; ok {
-		old.Sums, old.at = old.plus(s), min(old.at, at)
-		return
-	}
-	f.sums[b] = &timedSums{s, at}
-}
-
-func (f *sumFn) FinishBundle(emit func(beam.EventTime, string, Sums)) {
-	for b, s := range f.sums {
-		emit(s.at, b.key, s.Sums)
-	}
+	return ms - ms%Window.Milliseconds()
 }
 
 type mergeFn struct{}

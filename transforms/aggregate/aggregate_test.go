@@ -17,7 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	register.Function1x1(image)
+	register.Function2x1(image)
 	register.Function1x2(keyed)
 	register.Function2x1(fullest)
 	register.Iter1[table.ImageStats]()
@@ -26,10 +26,12 @@ func TestMain(m *testing.M) {
 
 const base = int64(1_767_268_800_000) // 2026-01-01T12:00:00Z in milliseconds
 
-// image makes an image of "state format camera".
-func image(spec string) table.Image {
-	i := table.Image{Tenant: "t1", Bytes: 1000, Width: 20, Height: 10}
-	fmt.Sscan(spec, &i.State, &i.Format, &i.Camera)
+// image makes an image, uploaded at its event's time, of "state format camera replays".
+func image(at beam.EventTime, spec string) table.Image {
+	i := table.Image{ImageID: "i", Tenant: "t1", Bytes: 1000, Width: 20, Height: 10, UploadedAt: at.Milliseconds() * 1000}
+	var replays int64
+	fmt.Sscan(spec, &i.State, &i.Format, &i.Camera, &replays)
+	i.Version = i.UploadedAt + replays
 	return i
 }
 
@@ -73,7 +75,7 @@ func TestStatsCountByWindowAndDimension(t *testing.T) {
 	}
 	script.AdvanceWatermarkToInfinity()
 	p, s := beam.NewPipelineWithRoot()
-	stats := aggregate.Stats(s, time.Hour, beam.ParDo(s, image, teststream.Create(s, script)))
+	stats := aggregate.Stats(s, time.Hour, 0, beam.ParDo(s, image, teststream.Create(s, script)))
 	passert.Equals(s, inTheTable(s, stats),
 		`t1 all="" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=1 v=+3`,
 		`t1 format="jpeg" 2026-01-01 +0m images=1 bytes=1000 pixels=200 rejected=0 v=+1`,
@@ -102,10 +104,54 @@ func TestALateImageStillCounts(t *testing.T) {
 	script.AdvanceProcessingTime(5000)
 	script.AdvanceWatermarkToInfinity()
 	p, s := beam.NewPipelineWithRoot()
-	stats := aggregate.Stats(s, time.Hour, beam.ParDo(s, image, teststream.Create(s, script)))
+	stats := aggregate.Stats(s, time.Hour, 0, beam.ParDo(s, image, teststream.Create(s, script)))
 	passert.Equals(s, inTheTable(s, stats),
 		`t1 all="" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=0 v=+2`,
 		`t1 format="jpeg" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=0 v=+2`,
 		`t1 camera="Canon" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=0 v=+2`)
+	ptest.RunAndValidate(t, p)
+}
+
+func TestAReplayCountsInThePlaceOfWhatItReplays(t *testing.T) {
+	script := teststream.NewConfig()
+	add := func(at int64, spec string) {
+		if err := script.AddElements(at, spec); err != nil {
+			t.Fatal(err)
+		}
+		script.AdvanceProcessingTime(5000) // a pane of its own
+	}
+	add(base+1000, "rejected - - 0")
+	add(base+2000, "analysed png - 0")
+	add(base+3000, "analysed jpeg Canon 2") // before what it is a replay of
+	script.AdvanceWatermark(base + 60*60_000)
+	add(base+1000, "rejected - - 1")
+	add(base+1000, "analysed jpeg Canon 2")
+	add(base+3000, "rejected - - 0")
+	add(base+2000, "rejected - - 1") // of a record that was analysed in the end: it counts for good
+	script.AdvanceWatermark(base + 61*60_000)
+	add(base+2000, "analysed png - 2") // after the lateness
+	script.AdvanceWatermarkToInfinity()
+	p, s := beam.NewPipelineWithRoot()
+	stats := aggregate.Stats(s, time.Hour, 0, beam.ParDo(s, image, teststream.Create(s, script)))
+	passert.Equals(s, inTheTable(s, stats),
+		`t1 all="" 2026-01-01 +0m images=3 bytes=3000 pixels=600 rejected=0 v=+7`,
+		`t1 format="jpeg" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=0 v=+5`,
+		`t1 camera="Canon" 2026-01-01 +0m images=2 bytes=2000 pixels=400 rejected=0 v=+5`,
+		`t1 format="png" 2026-01-01 +0m images=1 bytes=1000 pixels=200 rejected=0 v=+1`,
+		`t1 camera="-" 2026-01-01 +0m images=1 bytes=1000 pixels=200 rejected=0 v=+1`)
+	ptest.RunAndValidate(t, p)
+}
+
+func TestWindowsBeforeTheBeginningAreNotCounted(t *testing.T) {
+	script := teststream.NewConfig()
+	for _, at := range []int64{base - 1, base, base + 1} {
+		if err := script.AddElements(at, "rejected - -"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	script.AdvanceWatermarkToInfinity()
+	p, s := beam.NewPipelineWithRoot()
+	stats := aggregate.Stats(s, time.Hour, base, beam.ParDo(s, image, teststream.Create(s, script)))
+	passert.Equals(s, inTheTable(s, stats), `t1 all="" 2026-01-01 +0m images=0 bytes=0 pixels=0 rejected=2 v=+2`)
 	ptest.RunAndValidate(t, p)
 }

@@ -68,7 +68,8 @@ type Options struct {
 
 // Images turns each event of images.events into a row of the image table: analysed with its facts, rejected with the
 // reason, or deleted. A rejected image also becomes a dead letter. When S3 or the table store stays away, the bundle
-// fails and the runner tries it again: an outage rejects nothing.
+// fails and the runner tries it again: an outage rejects nothing. A row's version is the event's time, and that of the
+// n-th replay n microseconds more: newer than what it replaces, older than what happened to the image next.
 //
 //	Images: PCollection<Record> -> PCollection<table.Image>, PCollection<Message>
 func Images(s beam.Scope, o Options, records beam.PCollection) (images, dead beam.PCollection) {
@@ -195,32 +196,34 @@ func (f *imagesFn) one(ctx context.Context, r kafkaio.Record, attempt int) (outc
 	row := table.Image{
 		ImageID: e.Image.ImageID, Tenant: e.Image.Tenant, SHA256: e.Image.SHA256, Bytes: e.Image.Bytes,
 		MediaType: e.Image.MediaType, Filename: e.Image.Filename,
-		UploadedAt: e.Image.UploadedAt.UnixMicro(), Version: e.Version(),
+		UploadedAt: e.Image.UploadedAt.UnixMicro(), Version: e.Version() + r.Replay,
 	}
 	if e.Type == event.TypeDeleted {
 		row.State = table.StateDeleted
 		return outcome{row: row}, nil
 	}
-	known, err := f.known(ctx, &row)
-	if err != nil || known {
-		return outcome{row: row}, err
-	}
-	code, detail, err := f.look(ctx, e.Image, &row)
+	known, err := f.known(ctx, &row, r.Replay > 0)
 	if err != nil {
 		return outcome{}, err
 	}
-	if code == "" {
+	if !known {
+		if row.Code, row.Detail, err = f.look(ctx, e.Image, &row); err != nil {
+			return outcome{}, err
+		}
+	}
+	if row.Code == "" {
 		row.State = table.StateAnalysed
 		return outcome{row: row}, nil
 	}
-	row.State, row.Code, row.Detail = table.StateRejected, code, detail
-	letter, err := deadletter.Of(r, stage, event.Permanent, code, detail, attempt)
+	// Also when it is known: the row may have been written by a job that died before its letter was.
+	row.State = table.StateRejected
+	letter, err := deadletter.Of(r, stage, event.Permanent, row.Code, row.Detail, attempt)
 	return outcome{row: row, letter: &letter}, err
 }
 
-// known fills the row from what the table store holds for the same bytes, if it does. The dead letter of an image that
-// was rejected before has been written before, so none is made again.
-func (f *imagesFn) known(ctx context.Context, row *table.Image) (bool, error) {
+// known fills in the facts, or the code and detail, that the table store holds for the same bytes, if it does. A replay
+// is there to look again, so all that answers it is the row that it, or a later replay of the same upload, has left.
+func (f *imagesFn) known(ctx context.Context, row *table.Image, replay bool) (bool, error) {
 	if f.tables == nil {
 		return false, nil
 	}
@@ -238,12 +241,13 @@ func (f *imagesFn) known(ctx context.Context, row *table.Image) (bool, error) {
 	if old.SHA256 != row.SHA256 || old.Format == "" && old.Code == "" {
 		return false, nil
 	}
+	// A deletion's row is newer than the facts in it.
+	if replay && (old.State == table.StateDeleted || old.UploadedAt != row.UploadedAt || old.Version < row.Version) {
+		return false, nil
+	}
 	row.Format, row.Width, row.Height, row.Frames = old.Format, old.Width, old.Height, old.Frames
 	row.Orientation, row.Camera, row.TakenAt = old.Orientation, old.Camera, old.TakenAt
-	row.Code, row.Detail, row.State = old.Code, old.Detail, table.StateAnalysed
-	if row.Code != "" {
-		row.State = table.StateRejected
-	}
+	row.Code, row.Detail = old.Code, old.Detail
 	reused.Inc(ctx, 1)
 	return true, nil
 }

@@ -20,9 +20,10 @@ const (
 
 // Of returns the dead letter of a record that the named stage refused after so many attempts. It holds the record
 // whole, so that the record can be replayed; but for one so large that no topic would take the letter: then it says
-// where the record is, and that it was truncated.
+// where the record is, and that it was truncated. That of a replay has the id of the letter that was replayed.
 func Of(r kafkaio.Record, stage string, class event.Class, code, detail string, attempts int) (kafkaio.Message, error) {
 	letter := event.Rejection{
+		ID: r.Letter, Replays: max(0, r.Replay),
 		Stage: stage, Class: class, Code: code, Detail: shorten(detail), Attempts: attempts, Software: software(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: time.UnixMilli(r.Timestamp).UTC(),
 		Key: r.Key, Value: r.Value,

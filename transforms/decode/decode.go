@@ -23,8 +23,10 @@ func init() {
 
 var refused = beam.NewCounter("darkroom.decode", "refused")
 
-// Events keys each record of images.events by the id of the event in it. A record that holds no event becomes a dead
-// letter of the code malformed-event, and one over event.MaxBytes, which is not looked at, of record-too-large.
+// Events keys each record of images.events by the id of the event in it, and a replay by that and its number, so that
+// it is no repeat of the event but a replay that is sent twice is. A record that holds no event becomes a dead letter of
+// the code malformed-event, one whose headers are not those of a replay one of malformed-replay, and one over
+// event.MaxBytes, which is not looked at, one of record-too-large.
 //
 //	Events: PCollection<Record> -> PCollection<KV<string, Record>>, PCollection<Message>
 func Events(s beam.Scope, records beam.PCollection) (byID, dead beam.PCollection) {
@@ -51,14 +53,19 @@ func (*eventsFn) ProcessElement(ctx context.Context, r kafkaio.Record, emit func
 	return nil
 }
 
-// read returns the id of the event in a record, or why there is none.
-func read(r kafkaio.Record) (id, code, detail string) {
+// read returns the key of the event in a record, or why there is none.
+func read(r kafkaio.Record) (key, code, detail string) {
 	if len(r.Value) > event.MaxBytes {
 		return "", "record-too-large", fmt.Sprintf("the record has %d bytes, and an event at most %d", len(r.Value), event.MaxBytes)
 	}
 	e, err := event.Decode(r.Value)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", "malformed-event", err.Error()
+	case r.Replay == kafkaio.BadReplay:
+		return "", "malformed-replay", fmt.Sprintf("the headers %s and %s are not those of a replay", event.HeaderLetter, event.HeaderReplay)
+	case r.Replay == 0:
+		return e.ID, "", ""
 	}
-	return e.ID, "", ""
+	return fmt.Sprintf("%s.replay.%d", e.ID, r.Replay), "", ""
 }

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 
 func idAndOffset(id string, r kafkaio.Record) string { return id + " " + string(r.Key) }
 
+const letterID = "0123456789abcdef0123456789abcdef"
+
 // letter tells what a dead letter says of its record.
 func letter(m kafkaio.Message) (string, error) {
 	r, err := event.DecodeRejection(m.Value)
@@ -34,6 +36,9 @@ func letter(m kafkaio.Message) (string, error) {
 	words := []string{r.Stage, string(r.Class), r.Code, r.Topic, string(r.Value)}
 	if r.Truncated {
 		words = append(words, fmt.Sprintf("truncated, key of %d, offset %d", len(r.Key), r.Offset))
+	}
+	if r.ID == letterID {
+		words = append(words, fmt.Sprint("the letter ", r.Replays))
 	}
 	return strings.Join(words, " "), err
 }
@@ -49,12 +54,17 @@ func TestEventsAreKeyedAndGarbageIsKept(t *testing.T) {
 	p, s := beam.NewPipelineWithRoot()
 	byID, dead := decode.Events(s, beam.Create(s,
 		kafkaio.Record{Topic: event.TopicImages, Key: k, Value: v},
+		kafkaio.Record{Topic: event.TopicImages, Key: k, Value: v, Letter: letterID, Replay: 2},
+		kafkaio.Record{Topic: event.TopicImages, Key: k, Value: v, Replay: kafkaio.BadReplay},
+		kafkaio.Record{Topic: event.TopicImages, Value: []byte("still bad"), Letter: letterID, Replay: 3},
 		kafkaio.Record{Topic: event.TopicImages, Key: []byte("bad"), Value: []byte("{not json")},
 		kafkaio.Record{Topic: event.TopicImages, Key: []byte("bad"), Value: []byte(`{"specversion":"1.0","type":"other"}`)},
 	))
-	passert.Equals(s, beam.ParDo(s, idAndOffset, byID), "i1.uploaded.17 i1")
+	passert.Equals(s, beam.ParDo(s, idAndOffset, byID), "i1.uploaded.17 i1", "i1.uploaded.17.replay.2 i1")
 	passert.Equals(s, beam.ParDo(s, letter, dead),
 		"decode permanent malformed-event images.events {not json",
+		"decode permanent malformed-event images.events still bad the letter 3",
+		"decode permanent malformed-replay images.events "+string(v),
 		`decode permanent malformed-event images.events {"specversion":"1.0","type":"other"}`)
 	ptest.RunAndValidate(t, p)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"darkroom/internal/event"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -23,6 +25,7 @@ const topic = "events"
 
 func TestMain(m *testing.M) {
 	register.Function1x1(value)
+	register.Function1x1(replay)
 	register.Function2x0(keep)
 	register.Function2x0(keepTick)
 	register.Function2x0(messages)
@@ -31,6 +34,8 @@ func TestMain(m *testing.M) {
 }
 
 func value(r kafkaio.Record) string { return string(r.Value) }
+
+func replay(r kafkaio.Record) string { return fmt.Sprintf("%s %s %d", r.Value, r.Letter, r.Replay) }
 
 func cluster(t *testing.T) []string {
 	t.Helper()
@@ -78,6 +83,33 @@ func TestReadBoundedReadsEachRecordOnce(t *testing.T) {
 	p, s := beam.NewPipelineWithRoot()
 	records := kafkaio.ReadBounded(s, kafkaio.Source{Brokers: brokers, Topic: topic})
 	passert.Equals(s, beam.ParDo(s, value, records), anyOf(want)...)
+	ptest.RunAndValidate(t, p)
+}
+
+func TestARecordSaysWhichReplayItIs(t *testing.T) {
+	brokers := cluster(t)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	id := strings.Repeat("0a", 16)
+	header := func(k, v string) kgo.RecordHeader { return kgo.RecordHeader{Key: k, Value: []byte(v)} }
+	for value, headers := range map[string][]kgo.RecordHeader{
+		"first":     {header("other", "1")},
+		"replay":    {header(event.HeaderLetter, id), header(event.HeaderReplay, "2")},
+		"no number": {header(event.HeaderLetter, id), header(event.HeaderReplay, "two")},
+		"no letter": {header(event.HeaderReplay, "2")},
+		"no replay": {header(event.HeaderLetter, id)},
+	} {
+		if err := cl.ProduceSync(t.Context(), &kgo.Record{Value: []byte(value), Headers: headers}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, s := beam.NewPipelineWithRoot()
+	records := kafkaio.ReadBounded(s, kafkaio.Source{Brokers: brokers, Topic: topic})
+	passert.Equals(s, beam.ParDo(s, replay, records),
+		"first  0", "replay "+id+" 2", "no number  -1", "no letter  -1", "no replay  -1")
 	ptest.RunAndValidate(t, p)
 }
 

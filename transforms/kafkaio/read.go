@@ -21,6 +21,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"darkroom/internal/event"
 )
 
 const (
@@ -60,7 +62,14 @@ type Record struct {
 	Timestamp int64 // milliseconds since 1970: the record's event time
 	Key       []byte
 	Value     []byte
+	// Letter and Replay say that this is the n-th replay of a dead letter: its id, and n. Replay is 0 for any other
+	// record, and BadReplay for one whose headers are not those of a replay.
+	Letter string
+	Replay int64
 }
+
+// BadReplay is the Replay of a record whose headers say that it is one, but not which.
+const BadReplay = -1
 
 // Source says what to read.
 type Source struct {
@@ -243,10 +252,33 @@ func (f *readFn) poll(ctx context.Context, c *reader, wm *watermark, rt *sdf.Loc
 }
 
 func newRecord(r *kgo.Record) Record {
+	letter, replay := replayOf(r.Headers)
 	return Record{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UnixMilli(),
-		Key: r.Key, Value: r.Value,
+		Key: r.Key, Value: r.Value, Letter: letter, Replay: replay,
 	}
+}
+
+// replayOf reads the headers of a replay. Of headers of one name the last counts.
+func replayOf(headers []kgo.RecordHeader) (letter string, n int64) {
+	var replay string
+	found := false
+	for _, h := range headers {
+		switch h.Key {
+		case event.HeaderLetter:
+			letter, found = string(h.Value), true
+		case event.HeaderReplay:
+			replay, found = string(h.Value), true
+		}
+	}
+	if !found {
+		return "", 0
+	}
+	n, err := event.ParseReplay(letter, replay)
+	if err != nil {
+		return "", BadReplay
+	}
+	return letter, n
 }
 
 // readBoundedFn reads a range of offsets of one partition in one call.

@@ -22,8 +22,8 @@ func init() {
 }
 
 // Records keeps the first of all records of one id and drops the others. Ids are remembered until the watermark has
-// passed the record's event time by the horizon; what arrives later than that is beyond the lateness that windows
-// allow, so a horizon of the allowed lateness means that no repeat is ever counted.
+// passed the record's event time by the horizon; what arrives later than that must be beyond the lateness that windows
+// allow, so a horizon of a window more than that means that no repeat is ever counted.
 //
 //	Records: PCollection<KV<string, Record>> -> PCollection<Record>
 func Records(s beam.Scope, horizon time.Duration, byID beam.PCollection) beam.PCollection {
