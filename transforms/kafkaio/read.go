@@ -238,10 +238,9 @@ func (f *readFn) poll(ctx context.Context, c *reader, wm *watermark, rt *sdf.Loc
 		}
 		got = true
 		for _, r := range records {
-			if !rt.TryClaim(r.Offset) {
+			if !c.claim(rt, r) {
 				return got, rt.GetError()
 			}
-			c.next = r.Offset + 1
 			wm.advance(r.Timestamp.UnixMilli() - f.Source.Skew)
 			if !r.Attrs.IsControl() {
 				emit(mtime.FromTime(r.Timestamp), newRecord(r))
@@ -351,10 +350,9 @@ func (f *readBoundedFn) read(ctx context.Context, c *reader, rt *sdf.LockRTracke
 		}
 		moved = time.Now()
 		for _, rec := range records {
-			if !rt.TryClaim(rec.Offset) {
+			if !c.claim(rt, rec) {
 				return false, rt.GetError()
 			}
-			c.next = rec.Offset + 1
 			if !rec.Attrs.IsControl() {
 				emit(mtime.FromTime(rec.Timestamp), newRecord(rec))
 			}

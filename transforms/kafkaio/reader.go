@@ -147,6 +147,17 @@ func (r *reader) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, e
 	return fetches.Records(), nil
 }
 
+// claim claims a record that was polled. When the range has been split before it, whoever reads the rest needs another
+// reader: this one's client stands behind what it has polled.
+func (r *reader) claim(rt *sdf.LockRTracker, record *kgo.Record) bool {
+	if !rt.TryClaim(record.Offset) {
+		r.unfit = true
+		return false
+	}
+	r.next = record.Offset + 1
+	return true
+}
+
 // skipLost moves a reader whose place retention has removed to the start of the log. It claims what is gone up to an end,
 // counts it and says so; it returns false when the claim is refused. That the place is beyond the log's end is an error:
 // nothing would ever come.
