@@ -15,18 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"darkroom/bench/sums"
 	"darkroom/internal/local/stack"
-)
-
-const (
-	streamPartitions = 4
-	// The events are spread evenly over this much event time, so that every window holds as many.
-	streamSpan = 5 * time.Minute
-	streamBase = 1_790_000_000_000 // milliseconds since 1970: some day's morning
 )
 
 // streamBench runs one job on several engines: the sums of bench/sums. All of them read the same topic of the same
@@ -77,11 +67,12 @@ func (b *streamBench) Run(ctx context.Context, c *cli) (err error) {
 		{"beam-flink", r.beamFlink}, {"beam-prism", r.beamPrism},
 	}, func(e engine) bool { return !slices.Contains(b.Only, e.name) })
 	for _, keys := range b.Keys {
-		topic, want, err := r.fill(ctx, keys)
-		if err != nil {
+		in := sums.Input{Events: b.Events, Keys: keys}
+		topic := fmt.Sprintf("sums-%d-%d-%d", b.Events, keys, time.Now().UnixMilli())
+		if err := in.Fill(ctx, []string{r.stack.Addr("kafka")}, topic); err != nil {
 			return err
 		}
-		if err := r.measure(ctx, engines, keys, topic, want); err != nil {
+		if err := r.measure(ctx, engines, keys, topic, in.Expected()); err != nil {
 			return err
 		}
 	}
@@ -123,45 +114,6 @@ func (b *streamBench) start(ctx context.Context, c *cli) (*streamRun, func() err
 		return nil, nil, errors.Join(err, stop())
 	}
 	return r, stop, nil
-}
-
-// fill makes a topic of events of so many keys, and returns what every engine must say of it.
-func (r *streamRun) fill(ctx context.Context, keys int) (topic string, want sums.Total, err error) {
-	topic = fmt.Sprintf("sums-%d-%d-%d", r.Events, keys, time.Now().UnixMilli())
-	want = sums.Expected(r.event, r.Events, keys)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(r.stack.Addr("kafka")), kgo.DefaultProduceTopic(topic),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(20*time.Millisecond), kgo.MaxBufferedRecords(200_000))
-	if err != nil {
-		return "", want, err
-	}
-	defer cl.Close()
-	// The events are old: a broker's usual retention would remove them.
-	forever := "-1"
-	_, err = kadm.NewClient(cl).CreateTopic(ctx, streamPartitions, 1, map[string]*string{"retention.ms": &forever}, topic)
-	if err != nil {
-		return "", want, fmt.Errorf("make topic %s: %w", topic, err)
-	}
-	promise := kgo.AbortingFirstErrPromise(cl)
-	for i := range r.Events {
-		key, value, at := r.event(i, keys)
-		cl.Produce(ctx, &kgo.Record{
-			Key: []byte(key), Value: fmt.Appendf(nil, `{"id":%d,"size":%d}`, value.ID, value.Size), Timestamp: at,
-			Partition: int32(i % keys % streamPartitions),
-		}, promise.Promise())
-	}
-	for p := range int32(streamPartitions) {
-		cl.Produce(ctx, &kgo.Record{
-			Key: []byte(sums.Closer), Value: []byte(`{"id":0,"size":0}`), Partition: p,
-			Timestamp: time.UnixMilli(streamBase).Add(streamSpan + 2*sums.Window),
-		}, promise.Promise())
-	}
-	return topic, want, promise.Err()
-}
-
-// event is the i-th event.
-func (r *streamRun) event(i, keys int) (key string, value sums.Event, at time.Time) {
-	ms := int64(i) * streamSpan.Milliseconds() / int64(r.Events)
-	return "k" + strconv.Itoa(i%keys), sums.Event{ID: int64(i), Size: int64(i) * 7919 % 1000}, time.UnixMilli(streamBase + ms)
 }
 
 // measure runs the engines in turn and prints what they took.
@@ -229,7 +181,6 @@ func child(ctx context.Context, argv ...string) (result streamResult, err error)
 	if err := cmd.Run(); err != nil {
 		return result, fmt.Errorf("%w\n%s", err, tail(log.Bytes(), 4000))
 	}
-	fmt.Fprintf(os.Stderr, "%s", tail(log.Bytes(), 300))
 	if err := json.NewDecoder(&out).Decode(&result); err != nil && !errors.Is(err, io.EOF) {
 		return result, fmt.Errorf("read result: %w", err)
 	}

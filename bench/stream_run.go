@@ -85,8 +85,7 @@ func (f *runFlags) report(ctx context.Context, r *sums.Results, failed <-chan er
 	case err := <-failed:
 		return errors.Join(errors.New("the job ended before its results were there"), err)
 	}
-	fmt.Fprintf(os.Stderr, "own cpu %.2f of %.2f\n", cpuSeconds(), f.cpu()-f.before)
-	result := streamResult{Total: r.Total, Seconds: r.Took.Seconds(), CPU: f.cpu() - f.before, PeakKB: peakKilobytes("self")}
+	result := streamResult{Total: r.Total(), Seconds: r.Took.Seconds(), CPU: f.cpu() - f.before, PeakKB: peakKilobytes("self")}
 	for _, pid := range f.PID {
 		result.PeakKB += peakKilobytes(strconv.Itoa(pid))
 	}
@@ -137,7 +136,7 @@ func (c *clientRun) Run(ctx context.Context) error {
 	}
 	defer cl.Close()
 	results, table := c.collect(), sums.NewTable()
-	for n := int64(0); n < c.Events+streamPartitions; {
+	for n := int64(0); n < c.Events+sums.Partitions; {
 		fetches := cl.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			return err

@@ -123,10 +123,10 @@ func (f *collectFn) ProcessElement(s presum.Sums) {
 
 // Results are what a run has given.
 type Results struct {
-	Total Total
-	Took  time.Duration // from the first record to the last result
-	Done  chan struct{} // closed when all is there
+	Took time.Duration // from the first record to the last result
+	Done chan struct{} // closed when all is there
 
+	total Total
 	want  int64
 	first func()
 	once  sync.Once
@@ -174,11 +174,18 @@ func (r *Results) Add(start int64, key string, size, count int64) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.Total.add(start, key, size, count)
-	if r.Total.Events == r.want {
+	r.total.add(start, key, size, count)
+	if r.total.Events == r.want {
 		r.Took = time.Since(r.begun)
 		close(r.Done)
 	}
+}
+
+// Total is what there is so far.
+func (r *Results) Total() Total {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.total
 }
 
 func (t *Total) add(start int64, key string, size, count int64) {
@@ -192,25 +199,4 @@ func (t *Total) add(start int64, key string, size, count int64) {
 	t.Results++
 	t.Events += count
 	t.Checksum += h.Sum64()
-}
-
-// Expected is what every engine must say of n events of a number of keys. No other way of summing is as plain.
-func Expected(event func(i, keys int) (key string, value Event, at time.Time), n, keys int) Total {
-	type place struct {
-		start int64
-		key   string
-	}
-	type sum struct{ size, count int64 }
-	all := map[place]sum{}
-	for i := range n {
-		key, value, at := event(i, keys)
-		p := place{at.Truncate(Window).UnixMilli(), key}
-		s := all[p]
-		all[p] = sum{s.size + value.Size, s.count + 1}
-	}
-	var t Total
-	for p, s := range all {
-		t.add(p.start, p.key, s.size, s.count)
-	}
-	return t
 }

@@ -26,8 +26,10 @@ import (
 )
 
 const (
-	// A call of the reader must end soon, since a runner takes its checkpoints between calls.
-	callBudget = 100 * time.Millisecond
+	// A call of the reader must end soon, since a runner takes its checkpoints between calls. While there is more to read
+	// than a call can, the calls grow longer, since each costs the runner the same, and what is summed in a bundle more.
+	minBudget = 100 * time.Millisecond
+	maxBudget = 400 * time.Millisecond
 	// How long a call waits for a first record. Calls for several partitions may run one after another.
 	idleWait = 10 * time.Millisecond
 	// How long an idle partition rests before its next call.
@@ -228,12 +230,13 @@ func (f *readFn) poll(ctx context.Context, c *reader, wm *watermark, rt *sdf.Loc
 	emit func(beam.EventTime, Record),
 ) (got bool, err error) {
 	wait := idleWait
-	for end := time.Now().Add(callBudget); time.Now().Before(end); wait = time.Millisecond {
+	for end := time.Now().Add(c.budget); time.Now().Before(end); wait = time.Millisecond {
 		records, err := c.poll(ctx, wait)
 		if err != nil {
 			return got, err
 		}
 		if len(records) == 0 {
+			c.budget = minBudget
 			return got, nil
 		}
 		got = true
@@ -247,6 +250,7 @@ func (f *readFn) poll(ctx context.Context, c *reader, wm *watermark, rt *sdf.Loc
 			}
 		}
 	}
+	c.budget = min(2*c.budget, maxBudget)
 	return got, nil
 }
 

@@ -32,6 +32,9 @@ const (
 	complainEvery = time.Minute
 )
 
+// fetchBytes is how much a client may have fetched ahead. That of records of a hundred bytes is a call's worth.
+const fetchBytes = 4 << 20
+
 // allPartitions in place of a partition is that of a client that reads none.
 const allPartitions int32 = -1
 
@@ -43,7 +46,8 @@ type reader struct {
 	cl        *kgo.Client
 	next      int64 // the offset of the next record
 	closeIdle *time.Timer
-	unfit     bool // it must not be used again
+	unfit     bool          // it must not be used again
+	budget    time.Duration // of its next call
 
 	endAsked, drainAsked, commitAsked, complained time.Time
 
@@ -77,6 +81,7 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 	if partition != allPartitions {
 		options = append(options,
 			kgo.FetchMaxWait(250*time.Millisecond),
+			kgo.FetchMaxPartitionBytes(fetchBytes),
 			kgo.KeepControlRecords(),                    // they take offsets, which must be claimed like any other
 			kgo.ConsumeResetOffset(kgo.NoResetOffset()), // skipLost does it, and says so
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{src.Topic: {partition: kgo.NewOffset().At(start)}}))
@@ -85,7 +90,7 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
 	}
-	r := &reader{key: key, cl: cl, next: start, drainAsked: time.Now()}
+	r := &reader{key: key, cl: cl, next: start, budget: minBudget, drainAsked: time.Now()}
 	r.committed.Store(-1)
 	return r, nil
 }
