@@ -45,6 +45,7 @@ type request struct {
 	pipeline    *beam.Pipeline
 	environment *pipepb.Environment
 	options     map[string]any // pipeline options of the runner, in its own names
+	experiments []string       // of the runner, in its own names
 }
 
 // submit prepares and runs a pipeline; stop ends what the job needs. Nothing is staged: workers are our own program,
@@ -83,7 +84,8 @@ func refused(step string, err error) error {
 // encodeOptions writes the options as the Job API wants them: under URNs, of which the last part is the option's name.
 func encodeOptions(r request) (*structpb.Struct, error) {
 	options, err := tools.OptionsToProto(runtime.RawOptionsWrapper{
-		Options: beam.PipelineOptions.Export(), AppName: r.name, Experiments: []string{"beam_fn_api"},
+		Options: beam.PipelineOptions.Export(), AppName: r.name,
+		Experiments: append([]string{"beam_fn_api"}, r.experiments...),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode options: %w", err)

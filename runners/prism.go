@@ -13,6 +13,11 @@ import (
 // service listens on every interface, on a port that the system chooses, and has no option for another.
 type Prism struct{ client jobpb.JobServiceClient }
 
+// noSplits has Prism leave bundles whole. Otherwise it halves any bundle that stands still from one tick to the next,
+// of 100 ms or more, also one of a DoFn with state, and frees the keys of the second half though the first may hold
+// elements of them, too: the halves then run side by side on the state from before, so that a repeat passes.
+const noSplits = "prism_disable_sdf_split"
+
 // StartPrism starts the job server. It runs as long as the process.
 func StartPrism(ctx context.Context) (*Prism, error) {
 	initialize()
@@ -25,5 +30,7 @@ func StartPrism(ctx context.Context) (*Prism, error) {
 
 // Submit starts a pipeline. Its DoFns run in this process. Whoever submits a job must end it with Wait or Cancel.
 func (p *Prism) Submit(ctx context.Context, name string, pipeline *beam.Pipeline) (*Job, error) {
-	return submitWithWorkers(ctx, p.client, request{name: name, pipeline: pipeline})
+	return submitWithWorkers(ctx, p.client, request{
+		name: name, pipeline: pipeline, experiments: []string{noSplits},
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,6 +35,11 @@ func TestMain(m *testing.M) {
 	register.Function1x1(count)
 	register.Function1x1(fail)
 	register.Function2x0(countImpulse)
+	register.Function2x0(twins)
+	register.Function1x0(pass)
+	register.DoFn4x1[state.Provider, string, int, func(int), error](&firstFn{})
+	register.Emitter2[string, int]()
+	register.Emitter1[int]()
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // failures are what is tested here
 	var err error
 	if prism, err = runners.StartPrism(context.Background()); err != nil {

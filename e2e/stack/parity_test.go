@@ -41,20 +41,16 @@ func (e *env) live(events, rejected string, to tables, args ...string) []string 
 func (e *env) onFlink(args ...string) []string {
 	return append([]string{
 		"--runner", "flink", "--job-server", e.stack.Addr("flink-jobserver"), "--flink", e.flinkURL(),
-		"--workers", cmp.Or(e.via.workers, e.workersAddr()), "--option", e.stageNothing(),
+		"--workers", cmp.Or(e.via.workers, e.workersAddr()),
 	}, args...)
 }
 
 func (e *env) onSpark() []string {
 	return []string{
 		"--runner", "spark", "--job-server", e.stack.Addr("spark-jobserver"), "--workers", e.workersAddr(),
-		"--option", e.stageNothing(),
+		// The executors have the jars that the job server would upload.
+		"--option", fmt.Sprintf("files_to_stage=[%q]", filepath.Join(e.dir, "empty.jar")),
 	}
-}
-
-// stageNothing is the option that spares the job server the upload of its jars, which the engines here have.
-func (e *env) stageNothing() string {
-	return fmt.Sprintf("files_to_stage=[%q]", filepath.Join(e.dir, "empty.jar"))
 }
 
 func (e *env) flinkURL() string { return "http://" + e.stack.Addr("flink-jobmanager") }

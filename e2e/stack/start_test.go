@@ -2,7 +2,6 @@ package stack_test
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -32,8 +31,6 @@ func TestEveryStartIsExact(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.Parallelism, o.CheckpointInterval = 2, 300*time.Millisecond
-	name, value, _ := strings.Cut(e.stageNothing(), "=")
-	o.Option = map[string]string{name: value}
 	flink := runners.Flink{JobServer: e.stack.Addr("flink-jobserver"), REST: runners.FlinkREST{URL: e.flinkURL()}}
 
 	for i := range fromEnv(t, "DARKROOM_STACK_STARTS", freshStarts) {

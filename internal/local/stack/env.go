@@ -46,9 +46,14 @@ func (e Env) Lib() string { return libFolder(e.s.o.Lib, e.part.Lib) }
 
 // Java is a command that runs a class of the part's jars.
 func (e Env) Java(options []string, class string, args ...string) []string {
+	return e.JavaFrom(e.Lib(), options, class, args...)
+}
+
+// JavaFrom is a command that runs a class of the jars in a folder.
+func (e Env) JavaFrom(jars string, options []string, class string, args ...string) []string {
 	argv := append([]string{
 		e.java, "-XX:+ExitOnOutOfMemoryError", "-Djava.awt.headless=true", "-Djava.io.tmpdir=" + filepath.Join(e.Data(), "tmp"),
 	}, options...)
-	argv = append(argv, "-cp", e.Lib()+"/*", class)
+	argv = append(argv, "-cp", jars+"/*", class)
 	return append(argv, args...)
 }
