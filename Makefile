@@ -11,6 +11,7 @@ FUZZTIME   ?= 20s
 # A round of the soak for each seed: its faults, their moments and its input follow from it.
 SEEDS      ?= 1 2 3 4 5 6 7 8 9 10
 EVENTS     ?= 50000
+STARTS     ?= 50
 
 .DEFAULT_GOAL := help
 
@@ -38,7 +39,9 @@ test-stack: build ## Run the tests on the real engines: Kafka, Cassandra, Debezi
 	DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -timeout 30m -v ./e2e/stack
 
 .PHONY: soak
-soak: build ## Throw each fault at 50,000 uploads (EVENTS) on a fresh stack for each of ten seeds (SEEDS="1 2 …"). Two hours.
+soak: build ## Start a stream 50 times (STARTS), then throw each fault at 50,000 uploads (EVENTS) for each of ten seeds (SEEDS="1 2 …"). Two hours.
+	DARKROOM_STACK_STARTS=$(STARTS) DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) \
+	  $(GO) test -count=1 -timeout 30m -v -run '^TestEveryStartIsExact$$' ./e2e/stack
 	@for seed in $(SEEDS); do \
 	  echo "== DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS)"; \
 	  DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS) DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) \
@@ -53,6 +56,10 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s).
 .PHONY: bench
 bench: build ## Run the benchmarks; the figures go to docs/BENCHMARKS.md by hand, with the command.
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench $(BENCH)
+
+.PHONY: bench-stream
+bench-stream: build ## Measure a windowed sum on Kafka Streams, native Flink, and our pipelines on Flink and Prism. Needs a JDK 17 and Maven.
+	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench stream $(BENCH)
 
 .PHONY: generate
 generate: ## Generate the HTTP types from the OpenAPI documents.

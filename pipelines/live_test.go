@@ -16,6 +16,7 @@ import (
 
 	"github.com/alecthomas/kong"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/passert"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/ptest"
@@ -46,6 +47,7 @@ func TestMain(m *testing.M) {
 	store, err := blob.Open(context.Background(), bucket)
 	check(err)
 	check(store.EnsureBucket(context.Background()))
+	*jobopts.Experiments = "prism_disable_sdf_split" // as runners.Prism does
 	code := ptest.MainRet(m)
 	check(s3.Close())
 	check(os.RemoveAll(dir))
