@@ -218,7 +218,7 @@ func (r *streamRun) beamPrism(ctx context.Context, topic, name string) (streamRe
 
 // beamFlink starts the TaskManager anew, so that its JVM is as cold as the peers'.
 func (r *streamRun) beamFlink(ctx context.Context, topic, name string) (streamResult, error) {
-	if err := r.stack.Kill("flink-taskmanager"); err != nil {
+	if err := r.stack.Down(ctx, func(stack.Event) {}, "flink-taskmanager"); err != nil {
 		return streamResult{}, err
 	}
 	if err := r.stack.Up(ctx, func(stack.Event) {}, "flink-taskmanager"); err != nil {

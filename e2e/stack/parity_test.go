@@ -169,11 +169,14 @@ func (j *job) drain() {
 	}
 }
 
-// checkpoints is how many the job has completed.
+// checkpoints is how many the job has completed. Flink remembers jobs of the name that have ended.
 func (j *job) checkpoints() (int64, error) {
 	running, err := j.rest.Job(j.t.Context(), "live")
 	if err != nil {
 		return 0, err
+	}
+	if !running.Running() {
+		return 0, fmt.Errorf("the newest job is %s", running.State)
 	}
 	c, err := j.rest.Checkpoints(j.t.Context(), running)
 	return c.Counts.Completed, err

@@ -36,6 +36,7 @@ func Parts() []Part {
 			Needs:   []string{"flink-jobmanager"},
 			Ports:   []Port{{"rpc", 6122}, {"data", 6121}},
 			Command: runTaskManager, Ready: taskManagerAnswers,
+			StartWithin: 2 * time.Minute, // the JobManager may wait for the one that was killed first
 		},
 		{
 			Name: "flink-jobserver", Lib: "flink", Conf: []string{"flink", "jobserver"},
