@@ -20,8 +20,11 @@ type Counter struct {
 	Value                 int64
 }
 
-// Counters are the counters of the job's steps up to now. Beam's Flink job server knows none before the job ends.
+// Counters are the counters of the job's steps up to now.
 func (j *Job) Counters(ctx context.Context) ([]Counter, error) {
+	if j.counters != nil {
+		return j.counters(ctx)
+	}
 	answer, err := j.client.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: j.id})
 	if err != nil {
 		return nil, fmt.Errorf("get job metrics: %w", err)

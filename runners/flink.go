@@ -110,6 +110,8 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 	}
 	// Beam's job server would forget the job and leave it running.
 	job.cancel = func(ctx context.Context) error { return f.REST.cancelAll(ctx, name) }
+	// It knows no counters before the job ends.
+	job.counters = func(ctx context.Context) ([]Counter, error) { return f.REST.Counters(ctx, name) }
 	return job, nil
 }
 

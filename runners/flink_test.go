@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -178,5 +180,37 @@ func TestAStreamCancelsWhatWasLeft(t *testing.T) {
 	}}, "", runners.FlinkOptions{}, slog.New(slog.DiscardHandler))
 	if states[0] != "CANCELED" || states[2] != "CANCELED" {
 		t.Errorf("%v, %v", states, err)
+	}
+}
+
+func TestFlinkTellsTheCountersOfAJob(t *testing.T) {
+	const analyze, decode = "0.[12]{live_Process__tableio_Write}.darkroom_analyze_analysed", "0.[4]{a}.darkroom_decode_refused"
+	other := "1" + analyze[1:]
+	ids := func(ids ...string) func() (int, any) {
+		var list []object
+		for i, id := range ids {
+			list = append(list, object{"id": id, "value": fmt.Sprint(10 * (i + 1))})
+		}
+		return always(http.StatusOK, list)
+	}
+	rest := jobManager(t, map[string]func() (int, any){
+		"GET /jobs/overview":               jobs("RUNNING"),
+		"GET /jobs/j0":                     always(http.StatusOK, object{"vertices": []object{{"id": "v0"}, {"id": "v1"}, {"id": "v2"}}}),
+		"GET /jobs/j0/vertices/v0/metrics": ids("0.numRecordsIn", analyze, other),
+		"GET /jobs/j0/vertices/v1/metrics": ids(decode),
+		"GET /jobs/j0/vertices/v2/metrics": ids(), // none yet
+		"GET /jobs/j0/vertices/v0/metrics?get=" + url.QueryEscape(analyze) + "," + url.QueryEscape(other): ids(analyze, other),
+		"GET /jobs/j0/vertices/v1/metrics?get=" + url.QueryEscape(decode):                                 ids(decode),
+	})
+	got, err := rest.Counters(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []runners.Counter{
+		{Step: "[12]{live_Process__tableio_Write}", Namespace: "darkroom.analyze", Name: "analysed", Value: 30},
+		{Step: "[4]{a}", Namespace: "darkroom.decode", Name: "refused", Value: 10},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -29,11 +29,12 @@ var ErrCancelled = errors.New("job cancelled")
 
 // Job is one run of a pipeline.
 type Job struct {
-	id     string
-	client jobpb.JobServiceClient
-	steps  map[string]string           // names of the transforms by their ids
-	stop   func(context.Context) error // ends what the job needed beside its runner
-	cancel func(context.Context) error // ends the job; nil: its job service does
+	id       string
+	client   jobpb.JobServiceClient
+	steps    map[string]string                        // names of the transforms by their ids
+	stop     func(context.Context) error              // ends what the job needed beside its runner
+	cancel   func(context.Context) error              // ends the job; nil: its job service does
+	counters func(context.Context) ([]Counter, error) // nil: its job service tells them
 }
 
 // ID is the job's id as its job service knows it.

@@ -40,7 +40,7 @@ func TestPartitionsThatGrow(t *testing.T) {
 	eventually(t, time.Minute, func() error { return in.check(t, s) })
 
 	var text string
-	eventually(t, 30*time.Second, func() (err error) {
+	eventually(t, time.Minute, func() (err error) {
 		if text, err = job.client.scrape(); err != nil {
 			return err
 		}
@@ -49,6 +49,9 @@ func TestPartitionsThatGrow(t *testing.T) {
 			if !strings.Contains(text, line) {
 				return fmt.Errorf("no %s in\n%s", line, text)
 			}
+		}
+		if counter := `darkroom_beam_counter_total{name="analysed",namespace="darkroom.analyze",pipeline="live"`; !strings.Contains(text, counter) {
+			return fmt.Errorf("no %s in\n%s", counter, text)
 		}
 		return nil
 	})
