@@ -13,9 +13,13 @@ const (
 	CodeUnsupportedFormat = "unsupported-format" // a known format, or a form of it, that cannot be examined
 	CodeMalformed         = "malformed"          // the structure contradicts the format's specification
 	CodeTruncated         = "truncated"          // the stream ends before the image does
-	CodeTooManyPixels     = "too-many-pixels"    // more than Limits.MaxPixels
+	CodeTooManyPixels     = "too-many-pixels"    // more than Limits.MaxPixels, or a side longer than Limits.MaxSide
 	CodeTooManyFrames     = "too-many-frames"    // more than Limits.MaxFrames
 	CodeBadDimensions     = "bad-dimensions"     // a width or height of zero or less
+	CodeOverTarget        = "over-target"        // no quality makes the derivative as small as Output.TargetBytes
+	CodeDecodeCrash       = "decode-crash"       // the process that decoded the image died of it
+	CodeDecodeTimeout     = "decode-timeout"     // decoding took longer than it may
+	CodeResourceLimit     = "resource-limit"     // decoding took more memory or CPU time than it may
 	CodeTooLarge          = "too-large"          // a TIFF of more than Limits.MaxSpool bytes
 )
 
@@ -48,14 +52,18 @@ func malformed(format string, args ...any) error { return fail(CodeMalformed, fo
 
 func truncated() error { return fail(CodeTruncated, "the file ends before the image does") }
 
-// checkSize refuses dimensions that are not positive and areas over the limit, without overflow.
-func checkSize(width, height, maxPixels int64) error {
+// checkSize refuses dimensions that are not positive, and sides and areas over the limits, without overflow.
+func checkSize(width, height int64, lim Limits) error {
 	if width <= 0 || height <= 0 {
 		return fail(CodeBadDimensions, "%s×%s pixels are no image", grouped(width), grouped(height))
 	}
-	if hi, lo := bits.Mul64(uint64(width), uint64(height)); hi != 0 || lo > uint64(maxPixels) {
+	if hi, lo := bits.Mul64(uint64(width), uint64(height)); hi != 0 || lo > uint64(lim.MaxPixels) {
 		return fail(CodeTooManyPixels, "%s×%s pixels are more than the limit of %s",
-			grouped(width), grouped(height), grouped(maxPixels))
+			grouped(width), grouped(height), grouped(lim.MaxPixels))
+	}
+	if max(width, height) > lim.MaxSide {
+		return fail(CodeTooManyPixels, "%s×%s pixels: a side is longer than the limit of %s",
+			grouped(width), grouped(height), grouped(lim.MaxSide))
 	}
 	return nil
 }

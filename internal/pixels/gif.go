@@ -62,7 +62,7 @@ func (p *probe) gifImage() error {
 		return err
 	}
 	width, height := int64(binary.LittleEndian.Uint16(d[4:])), int64(binary.LittleEndian.Uint16(d[6:]))
-	if err := checkSize(width, height, p.lim.MaxPixels); err != nil {
+	if err := checkSize(width, height, p.lim); err != nil {
 		return err
 	}
 	if err := p.skip(gifTableLen(d[8])); err != nil {

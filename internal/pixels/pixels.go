@@ -17,12 +17,14 @@ import (
 	"io"
 )
 
-// Limits bounds what Probe accepts. A field that is zero or less stands for its value in DefaultLimits.
+// Limits bounds what is accepted. A field that is zero or less stands for its value in DefaultLimits.
 type Limits struct {
 	MaxPixels   int64 // width × height of a frame, and of the canvas
 	MaxFrames   int64 // frames of an animation, pages of a TIFF
 	MaxMetadata int64 // bytes of EXIF kept in memory; a longer block is passed over
 	MaxSpool    int64 // bytes of a TIFF, kept in a temporary file while its directories are read
+	MaxSide     int64 // width, and height, of a frame and of the canvas
+	MaxVolume   int64 // frames × width × height of an animation of which all frames are decoded; Probe does not mind
 }
 
 // DefaultLimits are the limits that Probe uses where it is given none.
@@ -31,6 +33,8 @@ var DefaultLimits = Limits{
 	MaxFrames:   10_000,
 	MaxMetadata: 256 << 10,
 	MaxSpool:    1 << 30,
+	MaxSide:     100_000,
+	MaxVolume:   500_000_000,
 }
 
 // Facts is what Probe found. Width and Height are those of the stored pixels, before Orientation is applied.
@@ -97,7 +101,7 @@ func (p *probe) walk() error {
 
 // size takes the dimensions of the image, which must be within the limits.
 func (p *probe) size(width, height int64) error {
-	if err := checkSize(width, height, p.lim.MaxPixels); err != nil {
+	if err := checkSize(width, height, p.lim); err != nil {
 		return err
 	}
 	p.facts.Width, p.facts.Height = width, height
@@ -125,5 +129,7 @@ func (l Limits) orDefault() Limits {
 		MaxFrames:   or(l.MaxFrames, DefaultLimits.MaxFrames),
 		MaxMetadata: or(l.MaxMetadata, DefaultLimits.MaxMetadata),
 		MaxSpool:    or(l.MaxSpool, DefaultLimits.MaxSpool),
+		MaxSide:     or(l.MaxSide, DefaultLimits.MaxSide),
+		MaxVolume:   or(l.MaxVolume, DefaultLimits.MaxVolume),
 	}
 }

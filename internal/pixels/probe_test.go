@@ -199,6 +199,8 @@ func TestLimits(t *testing.T) {
 	}{
 		{"png palette", "", pixels.Limits{MaxPixels: 220}},
 		{"png palette", "too-many-pixels", pixels.Limits{MaxPixels: 219}},
+		{"png palette", "", pixels.Limits{MaxSide: 20}},
+		{"png palette", "too-many-pixels", pixels.Limits{MaxSide: 19}},
 		{"gif animated", "", pixels.Limits{MaxFrames: 3}},
 		{"gif animated", "too-many-frames", pixels.Limits{MaxFrames: 2}},
 		{"webp animated", "", pixels.Limits{MaxFrames: 2}},
@@ -216,7 +218,7 @@ func TestLimits(t *testing.T) {
 	}
 	// Without a limit on pixels, the length of a row and of all rows still has one.
 	huge := bmpHeader(1<<31-1, 1<<31-1, 32, 0, 0)
-	_, err := pixels.Probe(bytes.NewReader(huge), pixels.Limits{MaxPixels: math.MaxInt64})
+	_, err := pixels.Probe(bytes.NewReader(huge), pixels.Limits{MaxPixels: math.MaxInt64, MaxSide: math.MaxInt64})
 	if pixels.CodeOf(err) != pixels.CodeMalformed {
 		t.Errorf("a BMP of 2⁶⁷ bytes: %v", err)
 	}

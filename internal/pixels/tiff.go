@@ -104,7 +104,7 @@ func (t *tiffWalk) pages(at int64) error {
 		}
 		kind := t.scalar(entries[tiffSubfileType])
 		width, height := t.scalar(entries[tiffWidth]), t.scalar(entries[tiffHeight])
-		if err := checkSize(width, height, t.lim.MaxPixels); err != nil {
+		if err := checkSize(width, height, t.lim); err != nil {
 			return err
 		}
 		if first {
