@@ -36,6 +36,12 @@ func (p *probe) exif(r io.ReadSeeker) {
 	if c := cameraName(text("Make"), text("Model")); c != "" {
 		p.facts.Camera = c
 	}
+	if a := cut(cleanText(text("Artist")), maxTagLen); a != "" {
+		p.facts.Artist = a
+	}
+	if c := cut(cleanText(text("Copyright")), maxTagLen); c != "" {
+		p.facts.Copyright = c
+	}
 	if t := takenAt(text("DateTimeOriginal"), text("OffsetTimeOriginal")); t != "" {
 		p.facts.TakenAt = t
 	}
@@ -48,6 +54,7 @@ func exifTags(r io.ReadSeeker) (tags map[string]any) {
 	defer func() { _ = recover() }()
 	wanted := map[string]string{
 		"Make": exifNamespace, "Model": exifNamespace, "Orientation": exifNamespace,
+		"Artist": exifNamespace, "Copyright": exifNamespace,
 		"DateTimeOriginal": exifNamespace + "/ExifIFDP", "OffsetTimeOriginal": exifNamespace + "/ExifIFDP",
 	}
 	_, _ = imagemeta.Decode(imagemeta.Options{

@@ -45,6 +45,8 @@ type Facts struct {
 	Frames      int64  // 1 for a still image; frames of an animation, pages of a TIFF
 	Orientation int64  // as EXIF defines it, 1 to 8; 1, upright, where the image does not say
 	Camera      string // EXIF make and model, valid UTF-8 of at most 128 bytes; empty where the image does not say
+	Artist      string // EXIF, valid UTF-8 of at most 256 bytes, as is Copyright; empty where the image does not say
+	Copyright   string
 	TakenAt     string // EXIF DateTimeOriginal as 2006-01-02T15:04:05, followed by an offset such as +02:00 if known
 }
 
