@@ -79,16 +79,15 @@ func (s *scope) call(name string, in args, result func(op uintptr) error) error 
 	if op == 0 {
 		return errVips
 	}
+	defer s.objectUnref(op)
 	for key, value := range in {
 		if err := s.set(op, name, key, value); err != nil {
-			s.objectUnref(op)
 			return err
 		}
 	}
-	built := s.build(op)
+	built := s.build(op) // with a reference of its own
 	if built == 0 {
 		s.unrefOutputs(op)
-		s.objectUnref(op)
 		return errVips
 	}
 	defer s.objectUnref(built)
