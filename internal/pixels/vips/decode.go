@@ -23,6 +23,7 @@ const (
 
 	directionHorizontal, directionVertical = 0, 1 // VipsDirection
 	rotate90, rotate180, rotate270         = 1, 2, 3
+	roundNearest                           = 0 // VipsOperationRound
 )
 
 const profileField = "icc-profile-data"
@@ -408,12 +409,13 @@ func (s *scope) toSRGB(im ref) (ref, error) {
 	return s.image("colourspace", args{"in": im, "space": to})
 }
 
-// finish turns the picture upright and puts it into memory, without the resolution that its file had.
+// finish turns the picture upright and puts it into memory, without its metadata and the resolution that its file had.
 func (s *scope) finish(im ref, orientation int) (ref, error) {
 	im, err := s.image("copy", args{"in": im, "xres": 1.0, "yres": 1.0})
 	if err != nil {
 		return 0, err
 	}
+	s.strip(im) // older savers keep a profile even when they are told to keep nothing
 	if im, err = s.memory(im); err != nil {
 		return 0, err
 	}

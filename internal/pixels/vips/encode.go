@@ -1,7 +1,9 @@
 package vips
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"darkroom/internal/pixels"
@@ -33,7 +35,9 @@ func (p *picture) Encode(opts pixels.EncodeOptions) (out []byte, err error) {
 		if err != nil {
 			return err
 		}
-		out, err = s.bytes(save, p.saveArgs(im, opts))
+		if out, err = s.bytes(save, p.saveArgs(im, opts)); err == nil && opts.Format == pixels.WebP {
+			out = withoutEXIF(out)
+		}
 		return err
 	})
 	return out, err
@@ -89,4 +93,26 @@ func (s *scope) saveable(p *picture, opts pixels.EncodeOptions) (im ref, err err
 		return s.image("flatten", args{"in": im, "background": background})
 	}
 	return im, nil
+}
+
+// withoutEXIF removes the chunk EXIF from a WebP, which libvips before 8.15 writes with the resolution in it, whatever
+// it is told. The file is one of libvips: VP8X comes first, and what follows is whole.
+func withoutEXIF(file []byte) []byte {
+	const header, flagEXIF = 12, 0x08
+	le := binary.LittleEndian
+	if len(file) < header+9 || string(file[header:header+4]) != "VP8X" || file[header+8]&flagEXIF == 0 {
+		return file
+	}
+	file[header+8] &^= flagEXIF
+	for at := header; at+8 <= len(file); {
+		n := int(le.Uint32(file[at+4:]))
+		end := min(at+8+n+n%2, len(file))
+		if string(file[at:at+4]) == "EXIF" {
+			file = slices.Delete(file, at, end)
+			break
+		}
+		at = end
+	}
+	le.PutUint32(file[4:], uint32(len(file)-8))
+	return file
 }

@@ -163,3 +163,15 @@ func (l *library) bandFormat(im ref) int     { return int(l.imageFormat(uintptr(
 func (l *library) has(im ref, field string) bool {
 	return l.imageHas(uintptr(im), field) != 0
 }
+
+// strip removes all metadata from an image that nothing else uses yet.
+func (s *scope) strip(im ref) {
+	fields := s.imageFields(uintptr(im))
+	if fields == nil {
+		return
+	}
+	defer s.freeStrings(unsafe.Pointer(fields))
+	for p := fields; *p != nil; p = (*unsafe.Pointer)(unsafe.Add(unsafe.Pointer(p), unsafe.Sizeof(*p))) {
+		s.imageRemove(uintptr(im), *p)
+	}
+}

@@ -166,7 +166,7 @@ func (s *scope) straight(im ref, filter func(ref) (ref, error)) (ref, error) {
 	if im, err = s.image("unpremultiply", args{"in": im}); err != nil {
 		return 0, err
 	}
-	if im, err = s.image("round", args{"in": im}); err != nil { // the cast only cuts
+	if im, err = s.image("round", args{"in": im, "round": roundNearest}); err != nil { // the cast only cuts
 		return 0, err
 	}
 	return s.image("cast", args{"in": im, "format": format})
@@ -204,7 +204,7 @@ func (p *picture) Sharpen(amount float64) (pixels.Picture, error) {
 			if err != nil || s.bandFormat(im) == bandUChar {
 				return im, err
 			}
-			if im, err = s.image("round", args{"in": im}); err != nil {
+			if im, err = s.image("round", args{"in": im, "round": roundNearest}); err != nil {
 				return 0, err
 			}
 			return s.image("cast", args{"in": im, "format": bandUChar})
