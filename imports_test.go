@@ -21,6 +21,7 @@ var rules = map[string]struct {
 	"internal/service":    {not: []string{"github.com/apache/beam"}},
 	"internal/blob":       {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/table":      {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/pixels/":    {ours: []string{"internal/pixels", "internal/pixels/"}, not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic", "net"}},
 	"internal/table/":     {ours: []string{"internal/table", "internal/table/"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/local":      {ours: []string{"internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/local/":     {ours: []string{"internal/local", "internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},

@@ -1,0 +1,316 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"darkroom/internal/pixels"
+)
+
+const (
+	startTimeout = 30 * time.Second
+	watchEvery   = 50 * time.Millisecond
+	lastWords    = 2 * time.Second // for a process to die once its socket is closed
+	maxStderr    = 8 << 10
+)
+
+// child is a process that serves, seen by its parent. One image at a time is given to it.
+type child struct {
+	cfg     Config
+	cmd     *exec.Cmd
+	conn    *conn
+	results *os.File
+	stderr  *beginning
+	done    chan struct{} // closed when the process is gone, and its end is in cmd.ProcessState
+	status  Status
+	uses    int
+	idle    usage // what it took before its first image
+}
+
+// usage is what a process takes.
+type usage struct {
+	data, resident int64 // bytes of private writable memory, and of memory that is really there
+	cpu            time.Duration
+}
+
+// start starts a child and waits for it to be ready.
+func start(ctx context.Context, closed <-chan struct{}, cfg Config) (*child, error) {
+	c, err := launch(cfg)
+	if err != nil {
+		return nil, err
+	}
+	ready := make(chan error, 1)
+	go func() { ready <- c.greet() }()
+	timer := time.NewTimer(startTimeout)
+	defer timer.Stop()
+	select {
+	case err = <-ready:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	case <-closed:
+		err = ErrClosed
+	case <-timer.C:
+		err = fmt.Errorf("it is not ready after %s", startTimeout)
+	}
+	if err != nil {
+		c.end()
+		return nil, err
+	}
+	c.idle, _ = usageOf(c.cmd.Process.Pid) // unknown on some systems, which then lack the limits that build on it
+	return c, nil
+}
+
+// launch starts the process.
+func launch(cfg Config) (*child, error) {
+	c := &child{cfg: cfg, stderr: &beginning{}, done: make(chan struct{})}
+	ours, theirs, err := socketPair()
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	c.conn = ours
+	if c.results, err = memoryFile(); err != nil {
+		return nil, errors.Join(err, ours.Close())
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, errors.Join(err, c.closeFiles())
+	}
+	defer null.Close()
+	// Neither a context nor a shell: the pool ends it.
+	c.cmd = &exec.Cmd{
+		Path: cfg.Command[0], Args: cfg.Command, Env: []string{}, Dir: "/", Stdin: null, Stdout: null, Stderr: c.stderr,
+		ExtraFiles: []*os.File{theirs, c.results}, SysProcAttr: processAttributes(), WaitDelay: lastWords,
+	}
+	started := make(chan error)
+	go c.run(started)
+	if err := <-started; err != nil {
+		return nil, errors.Join(err, c.closeFiles())
+	}
+	return c, nil
+}
+
+// run starts the process and waits for its end. Its thread takes on what confines the child, which inherits it, and is
+// never used for anything else: it lives as long as the child, which is killed when it ends, and ends with run.
+func (c *child) run(started chan<- error) {
+	runtime.LockOSThread()
+	if onMainThread() { // which stands for the process in many ways, and cannot end before it
+		other := make(chan error)
+		go c.run(other)
+		started <- <-other
+		runtime.UnlockOSThread()
+		return
+	}
+	err := confineThread(append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path))
+	if err == nil {
+		err = c.cmd.Start()
+	}
+	started <- err
+	if err != nil {
+		return
+	}
+	_ = c.cmd.Wait() // its end is in ProcessState
+	close(c.done)
+}
+
+func (c *child) greet() error {
+	s := setup{
+		Engine: c.cfg.Engine, Libvips: c.cfg.Libvips, Memory: c.cfg.Memory, MaxOutput: c.cfg.MaxOutput,
+		Threads: max(2, runtime.GOMAXPROCS(0)/c.cfg.Size),
+	}
+	err := c.conn.send(s, nil)
+	var h hello
+	if err == nil {
+		err = c.conn.receive(&h)
+	}
+	if err != nil {
+		c.expire()
+		return errors.New(c.epitaph())
+	}
+	c.status = h.Status
+	if h.Error != "" {
+		return errors.New(h.Error)
+	}
+	return nil
+}
+
+// death is the end of a child with an image.
+type death struct {
+	err      error
+	doubtful bool // the image may not be the cause
+}
+
+func (d *death) Error() string { return d.err.Error() }
+
+// derive has an image derived. After a *death, and after any error of ctx or closed, the child is gone.
+func (c *child) derive(
+	ctx context.Context, closed <-chan struct{}, in *input, r request,
+) ([]pixels.Derivative, error) {
+	c.uses++
+	c.stderr.reset()
+	r.ID, r.Size, r.CPU = uint64(c.uses), in.size, int64((c.cfg.CPU+time.Second-1)/time.Second)
+	if c.idle.data > 0 {
+		r.Data = c.idle.data + c.cfg.Memory
+	}
+	before, _ := usageOf(c.cmd.Process.Pid)
+	var a answer
+	answered := make(chan error, 1)
+	go func() {
+		err := c.conn.send(r, in.file)
+		if err == nil {
+			err = c.conn.receive(&a)
+		}
+		answered <- err
+	}()
+	timer, watch := time.NewTimer(c.cfg.Timeout), time.NewTicker(watchEvery)
+	defer timer.Stop()
+	defer watch.Stop()
+	for {
+		select {
+		case err := <-answered:
+			if err != nil {
+				return nil, c.died()
+			}
+			return c.take(a, r)
+		case <-ctx.Done():
+			c.end()
+			return nil, context.Cause(ctx)
+		case <-closed:
+			c.end()
+			return nil, ErrClosed
+		case <-timer.C:
+			c.end()
+			return nil, refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
+		case <-watch.C:
+			if err := c.overuse(before, in.size); err != nil {
+				c.end()
+				return nil, err
+			}
+		}
+	}
+}
+
+// overuse tells what a child takes that its own limits should have kept it from.
+func (c *child) overuse(before usage, source int64) error {
+	now, err := usageOf(c.cmd.Process.Pid)
+	switch {
+	case err != nil: // it is gone, or the system does not tell
+		return nil //nolint:nilerr // see above
+	case now.resident > c.idle.resident+c.cfg.Memory+source:
+		return tooMuchMemory(c.cfg)
+	case now.cpu-before.cpu > c.cfg.CPU+2*time.Second:
+		return tooMuchCPU(c.cfg)
+	}
+	return nil
+}
+
+// take reads the derivatives. A child that does not give what was asked for is ended.
+func (c *child) take(a answer, r request) ([]pixels.Derivative, error) {
+	if a.ID == r.ID && a.Message != "" {
+		return nil, c.refusal(a)
+	}
+	made, err := c.read(a, r)
+	if err != nil {
+		c.end()
+		return nil, &death{err: refuse(pixels.CodeDecodeCrash, "decoding went wrong: %w", err), doubtful: true}
+	}
+	// Its pages are freed; the file is the child's as well, so that an error here shows there.
+	_ = c.results.Truncate(0)
+	return made, nil
+}
+
+func (c *child) read(a answer, r request) ([]pixels.Derivative, error) {
+	if a.ID != r.ID || len(a.Made) != len(r.Outputs) {
+		return nil, errors.New("the answer is not that to the question")
+	}
+	info, err := c.results.Stat()
+	if err != nil {
+		return nil, err
+	}
+	left := min(info.Size(), c.cfg.MaxOutput)
+	results := io.NewSectionReader(c.results, 0, left)
+	all := make([]pixels.Derivative, len(a.Made))
+	for i, m := range a.Made {
+		d := m.Derivative
+		if d.Format != r.Outputs[i].Format || d.Width < 1 || d.Height < 1 || d.Frames < 1 || m.Length < 1 || m.Length > left {
+			return nil, fmt.Errorf("the answer has a derivative of %d×%d pixels and %d bytes", d.Width, d.Height, m.Length)
+		}
+		left -= m.Length
+		d.Data = make([]byte, m.Length)
+		if _, err := io.ReadFull(results, d.Data); err != nil {
+			return nil, err
+		}
+		all[i] = d
+	}
+	return all, nil
+}
+
+// died waits for the end of a child whose socket is closed, and says what it died of.
+func (c *child) died() error {
+	killed := c.expire()
+	return c.autopsy(killed)
+}
+
+// expire gives a child the time to say what it dies of, and reports whether it had to be killed.
+func (c *child) expire() (killed bool) {
+	timer := time.NewTimer(lastWords)
+	defer timer.Stop()
+	select {
+	case <-c.done:
+	case <-timer.C:
+		killed = true
+	}
+	c.end()
+	return killed
+}
+
+func (c *child) alive() bool {
+	select {
+	case <-c.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// end kills the process, if it lives, and returns when it is gone.
+func (c *child) end() {
+	_ = c.cmd.Process.Kill() // it may be gone
+	<-c.done
+	_ = c.closeFiles() // closed before, or nothing in them is kept
+}
+
+func (c *child) closeFiles() error { return errors.Join(c.conn.Close(), c.results.Close()) }
+
+// beginning keeps the first bytes that are written to it.
+type beginning struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (b *beginning) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = append(b.text, p[:min(len(p), maxStderr-len(b.text))]...)
+	return len(p), nil
+}
+
+func (b *beginning) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return string(b.text)
+}
+
+func (b *beginning) reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text = b.text[:0]
+}

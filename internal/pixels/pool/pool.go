@@ -1,0 +1,251 @@
+// Package pool derives images in child processes of the same binary, so that no image can take the process down that
+// has to answer for it.
+//
+// A child is kept between images and replaced when it dies. What confines it, as far as the system can:
+//   - an image may take so much memory, CPU time and wall time, and make so many bytes;
+//   - no network, no other process, no signal to another process (seccomp);
+//   - no file but those of system libraries, which it may read (landlock), and no privileges, not even of root;
+//   - it dies with its parent.
+//
+// Pool.Check tells which of these hold on this machine. The source reaches a child as a descriptor that it maps, and
+// derivatives come back in a file in memory that is read, never mapped, so that a child cannot harm its parent by what
+// it does with either.
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"darkroom/internal/pixels"
+)
+
+// ErrClosed is returned once Close was called.
+var ErrClosed = errors.New("the pool of pixel processes is closed")
+
+// Config says how images are derived. A field that is zero stands for its value in DefaultConfig.
+type Config struct {
+	Engine  string // name and library of the engine, as Serve's open function takes them
+	Libvips string
+
+	Size      int           // processes, and so images at a time
+	Memory    int64         // bytes that an image may take, beyond what a process takes when idle
+	Timeout   time.Duration // wall time of an image
+	CPU       time.Duration // CPU time of an image, of all threads; counted in whole seconds
+	MaxOutput int64         // bytes of all derivatives of an image
+	MaxUses   int           // images until a process is replaced
+
+	// Command starts a child, which must call Serve: the program and its arguments. By default it is this binary with
+	// the argument pixels-child.
+	Command []string
+	// ReadOnly are further files and folders that a child may read, such as that of libvips.
+	ReadOnly []string
+}
+
+// DefaultConfig has a process for each CPU, and room for the largest image that pixels.DefaultLimits allow.
+func DefaultConfig() Config {
+	return Config{
+		Size: runtime.GOMAXPROCS(0), Memory: 2 << 30, Timeout: time.Minute, CPU: 2 * time.Minute, MaxOutput: 256 << 20,
+		MaxUses: 10_000, Command: ownCommand(),
+	}
+}
+
+func (c Config) orDefault() Config {
+	def := DefaultConfig()
+	c.Size, c.MaxUses = cmp.Or(c.Size, def.Size), cmp.Or(c.MaxUses, def.MaxUses)
+	c.Memory, c.MaxOutput = cmp.Or(c.Memory, def.Memory), cmp.Or(c.MaxOutput, def.MaxOutput)
+	c.Timeout, c.CPU = cmp.Or(c.Timeout, def.Timeout), cmp.Or(c.CPU, def.CPU)
+	if len(c.Command) == 0 {
+		c.Command = def.Command
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Size < 1:
+		return fmt.Errorf("size %d: must be positive", c.Size)
+	case c.MaxUses < 1:
+		return fmt.Errorf("max uses %d: must be positive", c.MaxUses)
+	case c.Memory < minMemory:
+		return fmt.Errorf("memory %d: must be at least %d bytes", c.Memory, int64(minMemory))
+	case c.MaxOutput < 1:
+		return fmt.Errorf("max output %d: must be positive", c.MaxOutput)
+	case c.Timeout < 0 || c.CPU < 0:
+		return fmt.Errorf("timeout %s, CPU time %s: must be positive", c.Timeout, c.CPU)
+	}
+	return nil
+}
+
+// minMemory is that of the smallest heap that Go grows in one step, with some to spare.
+const minMemory = 128 << 20
+
+// Pool is a set of child processes. Its methods may be called by many goroutines at once.
+type Pool struct {
+	cfg    Config
+	turns  chan struct{} // one token for each child that is idle or not started; those who wait are served in order
+	closed chan struct{}
+
+	mu        sync.Mutex
+	idle      []*child // the last used one last
+	failed    error    // of the last start, until retryAt
+	retryAt   time.Time
+	closeOnce sync.Once
+}
+
+// New returns a pool. Children start when they are needed.
+func New(cfg Config) (*Pool, error) {
+	cfg = cfg.orDefault()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	p := &Pool{cfg: cfg, turns: make(chan struct{}, cfg.Size), closed: make(chan struct{})}
+	for range cfg.Size {
+		p.turns <- struct{}{}
+	}
+	return p, nil
+}
+
+// Derive is pixels.Derive in a child. It waits for a free one as long as ctx lives, and ends what is under way when ctx
+// ends.
+//
+// An *pixels.Error is about the image, as of pixels.Derive: with CodeDecodeCrash where a child died of it, with
+// CodeDecodeTimeout or CodeResourceLimit where it took more than it may. Any other error is not: that of ctx, ErrClosed,
+// that of an output, or that of a child which could not be started.
+func (p *Pool) Derive(
+	ctx context.Context, src Source, lim pixels.Limits, outputs []pixels.Output,
+) ([]pixels.Derivative, error) {
+	in, err := src.open()
+	if err != nil {
+		return nil, fmt.Errorf("pass image to a pixel process: %w", err)
+	}
+	defer in.close()
+	var made []pixels.Derivative
+	for again := true; again; {
+		again = false
+		err = p.with(ctx, func(c *child) error {
+			var err error
+			made, err = c.derive(ctx, p.closed, in, request{Limits: lim, Outputs: outputs})
+			var d *death
+			if errors.As(err, &d) {
+				if in.changed() {
+					return errors.New("the file changed while it was read")
+				}
+				// Whoever died early in life died of this image, and not of what an earlier one left behind.
+				again = d.doubtful && c.uses > 1
+				err = d.err
+			}
+			return err
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+// Check starts a child if none is idle, and tells which engine it has and what confines it.
+func (p *Pool) Check(ctx context.Context) (Status, error) {
+	var s Status
+	err := p.with(ctx, func(c *child) error {
+		s = c.status
+		return nil
+	})
+	return s, err
+}
+
+// Status is what a child says of itself.
+type Status struct {
+	Engine   pixels.EngineInfo
+	Confined []string // what confines it, such as "landlock 7"
+	Missing  []string // what does not, and why
+}
+
+// with lends a child to f. It comes back unless it died or was used up.
+func (p *Pool) with(ctx context.Context, f func(*child) error) error {
+	select {
+	case <-p.closed: // which the second select may overlook
+		return ErrClosed
+	default:
+	}
+	select {
+	case <-p.turns:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-p.closed:
+		return ErrClosed
+	}
+	defer func() { p.turns <- struct{}{} }()
+	c, err := p.take(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(c)
+	p.giveBack(c)
+	return err
+}
+
+// take returns an idle child, or starts one.
+func (p *Pool) take(ctx context.Context) (*child, error) {
+	p.mu.Lock()
+	for len(p.idle) > 0 {
+		c := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		if c.alive() {
+			p.mu.Unlock()
+			return c, nil
+		}
+		c.end()
+	}
+	failed := p.failed
+	if time.Now().After(p.retryAt) {
+		failed = nil
+	}
+	p.mu.Unlock()
+	if failed != nil {
+		return nil, failed
+	}
+	c, err := start(ctx, p.closed, p.cfg)
+	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
+		return c, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed, p.retryAt = fmt.Errorf("start a pixel process: %w", err), time.Now().Add(startPause)
+	return nil, p.failed
+}
+
+// startPause is how long no child is started after one could not be.
+const startPause = time.Second
+
+func (p *Pool) giveBack(c *child) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.closed:
+	default:
+		if c.alive() && c.uses < p.cfg.MaxUses {
+			p.idle = append(p.idle, c)
+			return
+		}
+	}
+	c.end()
+}
+
+// Close ends all children, with what they are at, and returns when they are gone.
+func (p *Pool) Close() {
+	p.closeOnce.Do(func() {
+		close(p.closed)
+		for range p.cfg.Size { // each comes back when its child is idle or gone
+			<-p.turns
+		}
+		for _, c := range p.idle {
+			c.end()
+		}
+		p.idle = nil
+	})
+}

@@ -1,0 +1,173 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"darkroom/internal/pixels"
+)
+
+// The descriptors that a child starts with, after the standard ones.
+const (
+	socketFD  = 3
+	resultsFD = 4
+)
+
+// maxFiles is how many descriptors a child may have open.
+const maxFiles = 64
+
+// Open opens an engine by its name; libvips is the path of that library, or empty.
+type Open func(engine, libvips string) (pixels.Engine, error)
+
+// Serve is what a child runs: it confines itself, opens its engine, and serves its parent until that closes the socket.
+func Serve(open Open) error {
+	c, err := newConn(socketFD)
+	if err != nil {
+		return fmt.Errorf("serve as a pixel process, which only a pool can start: %w", err)
+	}
+	s := server{conn: c, results: os.NewFile(resultsFD, "results")}
+	if err := c.receive(&s.setup); err != nil {
+		return fmt.Errorf("read setup: %w", err)
+	}
+	if s.engine, err = s.open(open); err != nil {
+		return c.send(hello{Error: err.Error()}, nil)
+	}
+	status, err := confineProcess()
+	if err != nil {
+		return c.send(hello{Error: err.Error()}, nil)
+	}
+	status.Engine = s.engine.Info()
+	if err := c.send(hello{Status: status}, nil); err != nil {
+		return fmt.Errorf("tell the pool that all is ready: %w", err)
+	}
+	for {
+		if err := s.one(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
+
+type server struct {
+	setup   setup
+	conn    *conn
+	results *os.File
+	engine  pixels.Engine
+}
+
+// open limits the process and opens the engine. Files and sockets may still be opened by it.
+func (s *server) open(open Open) (pixels.Engine, error) {
+	for resource, limit := range map[int]int64{unix.RLIMIT_CORE: 0, unix.RLIMIT_FSIZE: s.setup.MaxOutput} {
+		if err := setLimit(resource, limit); err != nil {
+			return nil, err
+		}
+	}
+	runtime.GOMAXPROCS(s.setup.Threads)
+	// Short of memory, Go collects more often before it gives up.
+	debug.SetMemoryLimit(s.setup.Memory - s.setup.Memory/8)
+	// Go ignores the signal at the soft limit of CPU time unless someone waits for it.
+	spent := make(chan os.Signal, 1)
+	signal.Notify(spent, unix.SIGXCPU)
+	go func() {
+		<-spent
+		os.Exit(exitCPU)
+	}()
+	e, err := open(s.setup.Engine, s.setup.Libvips)
+	if err != nil {
+		return nil, err
+	}
+	return e, setLimit(unix.RLIMIT_NOFILE, maxFiles)
+}
+
+// one serves one image.
+func (s *server) one() error {
+	var r request
+	f, err := s.conn.receiveFile(&r)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := limitImage(r); err != nil {
+		return err
+	}
+	var data []byte
+	if r.Size > 0 {
+		// The parent's copy is sealed, or it sees that the file has changed.
+		if data, err = unix.Mmap(int(f.Fd()), 0, int(r.Size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
+			return fmt.Errorf("map image: %w", err)
+		}
+		defer func() { _ = unix.Munmap(data) }()
+	}
+	a := answer{ID: r.ID}
+	derivatives, err := pixels.Derive(s.engine, data, r.Limits, r.Outputs)
+	if err == nil {
+		a.Made, err = s.write(derivatives)
+	}
+	if err != nil {
+		a = answer{ID: r.ID, Code: pixels.CodeOf(err), Message: err.Error()}
+	}
+	return s.conn.send(a, nil)
+}
+
+// write puts the data of derivatives into the file for results, which is empty.
+func (s *server) write(derivatives []pixels.Derivative) ([]made, error) {
+	all := make([]made, len(derivatives))
+	at := int64(0)
+	for i, d := range derivatives {
+		n, err := s.results.WriteAt(d.Data, at)
+		if errors.Is(err, syscall.EFBIG) || at+int64(n) > s.setup.MaxOutput {
+			return nil, refuse(pixels.CodeResourceLimit, "the derivatives have more bytes than the limit of %d MiB", s.setup.MaxOutput>>20)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("write derivatives: %w", err)
+		}
+		all[i] = made{d, int64(n)}
+		all[i].Data = nil
+		at += int64(n)
+	}
+	return all, nil
+}
+
+// limitImage sets the limits that start anew with each image.
+func limitImage(r request) error {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return fmt.Errorf("read CPU time: %w", err)
+	}
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CPU, &l); err != nil {
+		return fmt.Errorf("read limit of CPU time: %w", err)
+	}
+	seconds := int64(used.Utime.Sec) + int64(used.Stime.Sec) + 1 + r.CPU
+	l.Cur = min(uint64(seconds), uint64(l.Max))
+	if err := unix.Setrlimit(unix.RLIMIT_CPU, &l); err != nil {
+		return fmt.Errorf("limit CPU time: %w", err)
+	}
+	if r.Data > 0 {
+		return setLimit(unix.RLIMIT_DATA, r.Data)
+	}
+	return nil
+}
+
+// setLimit sets a limit that cannot be raised again; a lower one stays.
+func setLimit(resource int, n int64) error {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(resource, &l); err != nil {
+		return fmt.Errorf("read resource limit %d: %w", resource, err)
+	}
+	l.Max = min(l.Max, uint64(n))
+	l.Cur = min(l.Cur, l.Max)
+	if err := unix.Setrlimit(resource, &l); err != nil {
+		return fmt.Errorf("set resource limit %d: %w", resource, err)
+	}
+	return nil
+}

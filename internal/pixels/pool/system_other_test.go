@@ -1,0 +1,9 @@
+//go:build !linux
+
+package pool_test
+
+import "errors"
+
+func beParent() {}
+
+func obeySystem(string, string) error { return errors.New("not on this system") }
