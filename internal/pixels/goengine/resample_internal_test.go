@@ -70,11 +70,11 @@ func TestResampleCommutesWithFlips(t *testing.T) {
 		p := drawPlane(t, 80)
 		w, h := rapid.IntRange(1, 80).Draw(t, "to w"), rapid.IntRange(1, 80).Draw(t, "to h")
 		// A shrink by a whole factor begins at the left and the top, which a flip does not keep.
-		if p.w >= 4*w {
-			w = p.w/4 + 1
+		if p.w >= 6*w {
+			w = p.w/6 + 1
 		}
-		if p.h >= 4*h {
-			h = p.h/4 + 1
+		if p.h >= 6*h {
+			h = p.h/6 + 1
 		}
 		o := int64(rapid.IntRange(2, 4).Draw(t, "orientation"))
 		xs, ys := wholeSpans(p)
