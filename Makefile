@@ -8,6 +8,10 @@ PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runn
 # The race detector needs a C compiler; Darkroom does not.
 RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME   ?= 20s
+# libvips and all its codecs in one library, as npm packages it; where Darkroom looks for it.
+LIBVIPS    := 1.3.4
+LIBVIPS_IN  = $(shell [ "$$(uname)" = Darwin ] && echo "$$HOME/Library/Caches" || echo "$${XDG_CACHE_HOME:-$$HOME/.cache}")/darkroom/libvips
+PLATFORM    = $(shell $(GO) env GOOS)-$(subst amd64,x64,$(shell $(GO) env GOARCH))
 # A round of the soak for each seed: its faults, their moments and its input follow from it.
 SEEDS      ?= 1 2 3 4 5 6 7 8 9 10
 EVENTS     ?= 50000
@@ -26,6 +30,10 @@ build: ## Build bin/darkroom.
 .PHONY: up
 up: build ## Run everything on this machine.
 	$(BIN) up
+
+.PHONY: libvips
+libvips: ## Fetch libvips into the cache folder, for faster pixels. Needs npm; on Debian, apt-get install libvips42 does too.
+	npm install --prefix "$(LIBVIPS_IN)" --no-save --ignore-scripts --no-audit --no-fund @img/sharp-libvips-$(PLATFORM)@$(LIBVIPS)
 
 .PHONY: test
 test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end to end.

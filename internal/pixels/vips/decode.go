@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"darkroom/internal/pixels"
 )
@@ -62,7 +64,10 @@ type file struct {
 // Decode implements pixels.Engine. Only the header is read: pixels are decoded while they are resampled, row by row,
 // and so a broken file may show as late as that. data must not change before the picture is closed.
 func (e *Engine) Decode(data []byte, facts pixels.Facts, opts pixels.DecodeOptions) (pixels.Picture, error) {
-	if !e.info.decodes(facts.Format) {
+	if !slices.Contains(e.own, facts.Format) {
+		if slices.Contains(e.info.Decodes, facts.Format) {
+			return e.decodeBorrowed(data, facts, opts)
+		}
 		return nil, fail(pixels.CodeUnsupportedFormat, "%s images are not supported by this libvips", facts.Format)
 	}
 	if len(data) == 0 {
@@ -89,6 +94,48 @@ func (e *Engine) Decode(data []byte, facts pixels.Facts, opts pixels.DecodeOptio
 		return s.whole()
 	}
 	return s, nil
+}
+
+// decodeBorrowed has the other engine decode, and takes over the pixels.
+func (e *Engine) decodeBorrowed(data []byte, facts pixels.Facts, opts pixels.DecodeOptions) (pixels.Picture, error) {
+	theirs, err := e.borrowed.Decode(data, facts, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer theirs.Close()
+	im, err := theirs.NRGBA()
+	if err != nil {
+		return nil, err
+	}
+	return e.load(im)
+}
+
+// load copies pixels into a picture.
+func (l *library) load(im *image.NRGBA) (*picture, error) {
+	p := &picture{library: l, frames: 1}
+	err := l.run(func(s *scope) error {
+		n := l.imageFromMemory(unsafe.Pointer(unsafe.SliceData(im.Pix)), uintptr(len(im.Pix)),
+			int32(im.Rect.Dx()), int32(im.Rect.Dy()), 4, bandUChar)
+		if n == 0 {
+			return errVips
+		}
+		out := s.own(ref(n))
+		var err error
+		if im.Opaque() {
+			if out, err = s.image("extract_band", args{"in": out, "band": 0, "n": 3}); err != nil {
+				return err
+			}
+		}
+		if out, err = s.image("copy", args{"in": out, "interpretation": interpretationSRGB}); err != nil {
+			return err
+		}
+		p.im, err = s.finish(out, 1)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("load pixels: %w", err)
+	}
+	return p, nil
 }
 
 // reduce has the decoder leave out what the derivatives do not need.

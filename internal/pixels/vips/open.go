@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -12,7 +13,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"unsafe"
 
 	"darkroom/internal/pixels"
 )
@@ -120,17 +120,17 @@ var heicSample []byte
 
 // sample makes a small AVIF.
 func (l *library) sample() ([]byte, error) {
-	const side = 16
-	p := &picture{library: l, frames: 1}
-	grey := make([]byte, side*side*3)
-	p.im = ref(l.imageFromMemory(unsafe.Pointer(&grey[0]), uintptr(len(grey)), side, side, 3, bandUChar))
+	p, err := l.load(image.NewNRGBA(image.Rect(0, 0, 16, 16)))
+	if err != nil {
+		return nil, err
+	}
 	defer p.Close()
 	return p.Encode(pixels.EncodeOptions{Format: pixels.AVIF, Quality: 50})
 }
 
 // reads tells whether a sample of the format is decoded.
 func (l *library) reads(f pixels.Format, sample []byte) bool {
-	e := &Engine{library: l, info: info{Decodes: []pixels.Format{f}}}
+	e := &Engine{library: l, own: []pixels.Format{f}}
 	p, err := e.Decode(sample, pixels.Facts{Format: f}, pixels.DecodeOptions{})
 	if err != nil {
 		return false

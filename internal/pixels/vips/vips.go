@@ -18,12 +18,12 @@ const revision = "1"
 // Engine implements pixels.Engine.
 type Engine struct {
 	*library
-	info info
+	info     info
+	borrowed pixels.Engine // decodes the formats of info that the library does not; may be nil
+	own      []pixels.Format
 }
 
 type info pixels.EngineInfo
-
-func (i info) decodes(f pixels.Format) bool { return slices.Contains(i.Decodes, f) }
 
 // Open opens libvips. The path is that of the library, or of a folder that has it; if it is empty, the usual places are
 // searched. A process uses one libvips: to open another one is an error, to open the same again is not.
@@ -35,7 +35,8 @@ func Open(path string) (*Engine, error) {
 			errs = append(errs, err)
 			continue
 		}
-		return &Engine{library: l, info: l.survey()}, nil
+		i := l.survey()
+		return &Engine{library: l, info: i, own: i.Decodes}, nil
 	}
 	if path == "" || len(errs) == 0 {
 		return nil, notFound(path, errs)
@@ -48,3 +49,16 @@ func (e *Engine) Info() pixels.EngineInfo { return pixels.EngineInfo(e.info) }
 
 // Path is that of the library.
 func (e *Engine) Path() string { return e.path }
+
+// Borrow returns an engine that has the other one decode the first frame of what this libvips cannot, such as BMP.
+func (e *Engine) Borrow(other pixels.Engine) *Engine {
+	with := *e
+	with.borrowed = other
+	with.info.Decodes = slices.Clone(e.own)
+	for _, f := range other.Info().Decodes {
+		if !slices.Contains(e.own, f) {
+			with.info.Decodes = append(with.info.Decodes, f)
+		}
+	}
+	return &with
+}
