@@ -15,6 +15,9 @@ import (
 	"darkroom/internal/pixels"
 )
 
+// childEnv is the environment of a child. Beam, which is in the same binary, does not start without a user's home.
+var childEnv = []string{"USER=darkroom", "HOME=/nonexistent"}
+
 const (
 	startTimeout = 30 * time.Second
 	watchEvery   = 50 * time.Millisecond
@@ -87,7 +90,7 @@ func launch(cfg Config) (*child, error) {
 	defer null.Close()
 	// Neither a context nor a shell: the pool ends it.
 	c.cmd = &exec.Cmd{
-		Path: cfg.Command[0], Args: cfg.Command, Env: []string{}, Dir: "/", Stdin: null, Stdout: null, Stderr: c.stderr,
+		Path: cfg.Command[0], Args: cfg.Command, Env: childEnv, Dir: "/", Stdin: null, Stdout: null, Stderr: c.stderr,
 		ExtraFiles: []*os.File{theirs, c.results}, SysProcAttr: processAttributes(), WaitDelay: lastWords,
 	}
 	started := make(chan error)
