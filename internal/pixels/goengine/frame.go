@@ -48,7 +48,8 @@ func (f *frame) resized(crop image.Rectangle, size image.Point) *frame {
 	if f.alpha != nil {
 		return f.resizedAlpha(crop, size)
 	}
-	g := &frame{w: size.X, h: size.Y, ycc: f.ycc, profile: f.profile, colour: make([]plane, len(f.colour)), chromaX: 1, chromaY: 1}
+	g := &frame{w: size.X, h: size.Y, ycc: f.ycc, profile: f.profile, chromaX: 1, chromaY: 1}
+	g.colour = make([]plane, len(f.colour))
 	if f.ycc && f.chromaX*f.chromaY > 1 {
 		g.chromaX, g.chromaY = 2, 2
 	}
@@ -81,7 +82,8 @@ func (f *frame) resizedAlpha(crop image.Rectangle, size image.Point) *frame {
 	f = f.cropped(crop).rgb()
 	xs, ys := span{0, float64(f.w)}, span{0, float64(f.h)}
 	a := resample(*f.alpha, lanczos3, xs, ys, size.X, size.Y).flat()
-	g := &frame{w: size.X, h: size.Y, alpha: &a, profile: f.profile, colour: make([]plane, len(f.colour)), chromaX: 1, chromaY: 1}
+	g := &frame{w: size.X, h: size.Y, alpha: &a, profile: f.profile, chromaX: 1, chromaY: 1}
+	g.colour = make([]plane, len(f.colour))
 	for i, p := range f.colour {
 		m := newPlane(f.w, f.h)
 		for y := range f.h {
