@@ -137,6 +137,45 @@ func TestPNGOfEachKind(t *testing.T) {
 	}
 }
 
+func TestPNGOf16BitsWithAlpha(t *testing.T) {
+	m := image.NewNRGBA64(image.Rect(0, 0, 3, 2))
+	for i := range m.Pix {
+		m.Pix[i] = byte(i * 5)
+	}
+	got := pixelsOf(t, decode(t, encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, m) }), pixels.DecodeOptions{}))
+	for i, v := range got.Pix {
+		if v != m.Pix[2*i] {
+			t.Fatalf("byte %d is %d, not the high byte %d", i, v, m.Pix[2*i])
+		}
+	}
+}
+
+// The highest frequency alone comes after a long run of zeros.
+func TestJPEGEncoderWritesLongRuns(t *testing.T) {
+	m := image.NewGray(image.Rect(0, 0, 16, 16))
+	for i := range m.Pix {
+		wave := func(at int) float64 { return math.Cos(float64(2*(at%8)+1) * 7 * math.Pi / 16) }
+		m.Pix[i] = byte(128 + 120*wave(i%16)*wave(i/16))
+	}
+	p := decode(t, encoded(t, func(b *bytes.Buffer) error { return png.Encode(b, m) }), pixels.DecodeOptions{})
+	got, err := jpeg.Decode(bytes.NewReader(encode(t, p, pixels.EncodeOptions{Format: pixels.JPEG, Quality: 50})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := psnr(t, got, m); d < 20 {
+		t.Errorf("%.1f dB", d)
+	}
+}
+
+// Probe would refuse the file; the engine must not panic for what it is handed nevertheless.
+func TestPanicIsAnErrorAboutTheImage(t *testing.T) {
+	data := []byte("RIFF\x14\x00\x00\x00WEBPVP8X\x00\x00\x00\x00ANMF\x00\x00\x00\x00")
+	_, err := goengine.New().Decode(data, pixels.Facts{Format: pixels.WebP, Width: 4, Height: 4, Frames: 1, Orientation: 1}, pixels.DecodeOptions{})
+	if pixels.CodeOf(err) != pixels.CodeMalformed {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestBMPAndTIFF(t *testing.T) {
 	want := quarters(31, 17)
 	for name, data := range map[string][]byte{

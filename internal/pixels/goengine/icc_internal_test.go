@@ -104,7 +104,7 @@ func FuzzICC(f *testing.F) {
 	f.Add(makeProfile("RGB ", displayP3, srgbCurve))
 	f.Add(makeProfile("RGB ", adobeRGB, gammaCurve(2.2)))
 	f.Add(makeProfile("GRAY", srgb, parametric(4, 2, 1, 0, 1, 0.1, 0, 0)))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(_ *testing.T, b []byte) {
 		if p := parseProfile(b); p != nil && p.grey == nil {
 			for i := range 256 {
 				p.convert(byte(i), byte(255-i), byte(i*7))

@@ -88,3 +88,21 @@ func TestResampleCommutesWithFlips(t *testing.T) {
 		}
 	})
 }
+
+func TestReducedTransformOfTheProcessorIsThatInGo(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var b coefficients
+		for i := range 16 {
+			b[i] = rapid.Int32().Draw(t, "coefficient")
+			if rapid.Bool().Draw(t, "usual") {
+				b[i] %= 2048
+			}
+		}
+		c, d := make([]byte, 40), make([]byte, 40)
+		idct4(&b, c, 10)
+		idct4Go(&b, d, 10)
+		if !slices.Equal(c, d) {
+			t.Fatalf("%v is not %v", c, d)
+		}
+	})
+}
