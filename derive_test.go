@@ -86,12 +86,12 @@ func TestDeriveGoesOnAfterAnImageThatFails(t *testing.T) {
 
 func TestDeriveRefusesInOneLine(t *testing.T) {
 	for want, args := range map[string][]string{
-		`--sizes (DARKROOM_SIZES): "wide": must be a width`:                    {"--sizes", "wide"},
-		"derive 0 as jpeg: width, height: one of them must be given":           {"--sizes", "0"},
-		`derive 100 as tga: format "tga": must be one of [jpeg png webp avif`:  {"--sizes", "100", "--format", "tga"},
+		`--sizes (DARKROOM_SIZES): "wide": must be a width`:                     {"--sizes", "wide"},
+		"derive 0 as jpeg: width, height: one of them must be given":            {"--sizes", "0"},
+		`derive 100 as tga: format "tga": must be one of [jpeg png webp avif`:   {"--sizes", "100", "--format", "tga"},
 		`--background (DARKROOM_BACKGROUND) "red": must be a colour as #rrggbb`: {"--background", "red"},
 		"would be made of both":       {"recipes/../testdata/photos/sunset.jpg"},
-		"[1:1]":                       {"--recipe", "testdata/photos/LICENCES.md"},
+		"[3:1]":                       {"--recipe", "testdata/photos/LICENCES.md"},
 		"open pixel processes: ":      {"--engine", "libvips", "--libvips", t.TempDir()},
 		"make folder: mkdir go.mod: ": {"--out", "go.mod"},
 	} {

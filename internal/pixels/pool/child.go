@@ -15,7 +15,7 @@ import (
 	"darkroom/internal/pixels"
 )
 
-// childEnv is the environment of a child. Beam, which is in the same binary, does not start without a user's home.
+// childEnv is the environment of a child. Go looks for its user there when it is built without a C library.
 var childEnv = []string{"USER=darkroom", "HOME=/nonexistent"}
 
 const (

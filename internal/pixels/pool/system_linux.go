@@ -81,6 +81,10 @@ var libraries = []string{
 	"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache",
 }
 
+// accounts are the files in which the C library looks its user up, without which Beam, which is in the same binary, does
+// not start.
+var accounts = []string{"/etc/passwd", "/etc/nsswitch.conf"}
+
 // confineThread gives up, for the calling thread and the processes that it starts, all that a child does not need. The
 // files that exist among readable, and what is under them, may still be read and run.
 func confineThread(readable []string) error {
@@ -95,7 +99,7 @@ func confineThread(readable []string) error {
 	if abi == 0 {
 		return nil // which Status tells
 	}
-	if err := landlock(abi, append(slices.Clone(libraries), readable...)); err != nil {
+	if err := landlock(abi, append(slices.Concat(libraries, accounts), readable...)); err != nil {
 		return fmt.Errorf("give up files: %w", err)
 	}
 	return nil
