@@ -36,6 +36,7 @@ type cli struct {
 	Table      tableCmd      `cmd:"" help:"Run the embedded table store alone."`
 	Pipeline   pipelineCmd   `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
 	Deadletter deadletterCmd `cmd:"" help:"List, show and replay the records that could not be processed."`
+	Probe      probeCmd      `cmd:"" help:"Show what images are: format, size, camera, time."`
 	Worker     workerCmd     `cmd:"" help:"Serve a pool of workers for jobs on Flink and Spark."`
 	Stack      stackCmd      `cmd:"" help:"Run the real parts on this machine: Kafka, Cassandra, Debezium, Flink, Spark, PostgreSQL, S3."`
 	Part       partCmd       `cmd:"" hidden:"" help:"Run one part of the stack in this process."`

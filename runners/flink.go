@@ -32,7 +32,7 @@ type FlinkOptions struct {
 	CheckpointDir      string            `help:"Where checkpoints go, as a URL that every machine of Flink reaches; Flink's own setting if empty." placeholder:"URL"`
 	StateBackend       string            `help:"Where state is kept between checkpoints: rocksdb (incremental checkpoints) or filesystem (the heap)." default:"rocksdb" enum:"rocksdb,filesystem"`
 	BundleTime         time.Duration     `help:"Longest that a bundle stays open." default:"200ms"`
-	BundleSize         int64             `help:"Most elements of a bundle." default:"10000"`
+	BundleSize         int64             `help:"Most elements of a bundle; at most 80 where a step sets timers." default:"10000"`
 	Savepoint          string            `help:"Savepoint or checkpoint to begin from, as a URL." placeholder:"URL"`
 	Option             map[string]string `help:"Any other pipeline option of Beam's runner, as snake_case=value; a value may be JSON." placeholder:"K=V" mapsep:"none"`
 }
@@ -101,6 +101,10 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 		if !errors.Is(err, ErrNoJob) {
 			return nil, err
 		}
+	}
+	var err error
+	if o.BundleSize, err = bundleSize(pipeline, o.BundleSize); err != nil {
+		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
 	options := o.encode(streaming)
 	addOptions(options, o.Option)

@@ -146,12 +146,14 @@ func TestWhatFlinkRefusesIsOneLine(t *testing.T) {
 }
 
 func TestAStreamIsNotRunTwice(t *testing.T) {
+	p, s := beam.NewPipelineWithRoot()
+	beam.Impulse(s)
 	f := runners.Flink{JobServer: "127.0.0.1:1", REST: jobManager(t, map[string]func() (int, any){"GET /jobs/overview": jobs("RUNNING")})}
-	if _, err := f.Submit(t.Context(), "live", nil, true, "", runners.FlinkOptions{}); !errors.Is(err, runners.ErrRunning) {
+	if _, err := f.Submit(t.Context(), "live", p, true, "", runners.FlinkOptions{}); !errors.Is(err, runners.ErrRunning) {
 		t.Errorf("beside a job that runs: %v", err)
 	}
 	f.REST = jobManager(t, map[string]func() (int, any){"GET /jobs/overview": jobs("CANCELED")})
-	_, err := f.Submit(t.Context(), "live", nil, true, "", runners.FlinkOptions{})
+	_, err := f.Submit(t.Context(), "live", p, true, "", runners.FlinkOptions{})
 	if errors.Is(err, runners.ErrRunning) || err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("beside one that has ended: %v", err)
 	}

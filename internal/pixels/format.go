@@ -117,3 +117,15 @@ func sniffBrands(b []byte) (Format, bool) {
 	}
 	return "", false
 }
+
+// Extension is the usual ending of a file's name in the format, without a dot.
+func (f Format) Extension() string {
+	switch f {
+	case JPEG:
+		return "jpg"
+	case TIFF:
+		return "tif"
+	default:
+		return string(f)
+	}
+}

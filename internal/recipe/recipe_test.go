@@ -1,0 +1,138 @@
+package recipe_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"darkroom/internal/pixels"
+	"darkroom/internal/recipe"
+)
+
+const small = `
+name: small
+outputs:
+  - {name: a, width: 100, format: jpeg}
+`
+
+func TestShippedRecipes(t *testing.T) {
+	files, err := filepath.Glob("../../recipes/*.yaml")
+	if err != nil || len(files) != 3 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		r, err := recipe.Read(f)
+		if err != nil {
+			t.Error(err)
+		}
+		if r.Name != strings.TrimSuffix(filepath.Base(f), ".yaml") {
+			t.Errorf("%s is named %s", f, r.Name)
+		}
+	}
+}
+
+func TestErrorsSayWhereAndWhat(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "name \"\": must be a word"},
+		{"name: x", "outputs: there must be one at least"},
+		{small + "colour: red", "colour"},
+		{"name: x\noutputs:\n  - {name: a, widht: 100, format: jpeg}", "[3:15] unknown field \"widht\""},
+		{"name: x\noutputs:\n  - {name: a, width: wide, format: jpeg}", "[3:22]"},
+		{"name: X", "name \"X\": must be a word"},
+		{"name: x\noutputs: [{name: a, width: 1, format: tga}]", `outputs[0] "a": format "tga": must be one of [jpeg png webp avif gif]`},
+		{"name: x\noutputs: [{name: a, format: jpeg}]", "one of them must be given"},
+		{"name: x\noutputs: [{name: a, width: 1, format: jpeg, background: red}]", `background "red": must be a colour as #rrggbb`},
+		{"name: x\noutputs: [{name: a, width: 1, format: jpeg}, {name: a, width: 2, format: jpeg}]", "there are two of that name"},
+		{"name: x\noutputs: [{name: ../a, width: 1, format: jpeg}]", "name: must be a word"},
+		{small + "target: _variants/{tenant}/{id}/{user}/{name}", "unknown placeholder {user}"},
+		{small + "target: _variants/{tenant}/{id}", "needs {name}"},
+		{small + "target: _variants/../{tenant}/{id}/{name}", "must be a key"},
+		{small + "target: '{tenant}/{id}/{name}'", "must begin with _variants/"},
+		{small + "select: {from: 2026-01-02T00:00:00Z, to: 2026-01-01T00:00:00Z}", "from must be before to"},
+		{small + "select: {from: yesterday}", "yesterday"},
+	} {
+		if _, err := recipe.Parse([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s\n-> %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestSelection(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	image := recipe.Image{ID: "i", Tenant: "acme", Format: pixels.JPEG, Bytes: 1000, Width: 640, Height: 480, UploadedAt: at}
+	for text, want := range map[string]bool{
+		"{}":                              true,
+		"{tenants: [acme, other]}":        true,
+		"{tenants: [other]}":              false,
+		"{formats: [png]}":                false,
+		"{formats: [png, jpeg]}":          true,
+		"{from: 2026-01-02T03:04:05Z}":    true,
+		"{from: 2026-01-02T03:04:06Z}":    false,
+		"{to: 2026-01-02T03:04:05Z}":      false,
+		"{to: 2026-01-02T03:04:06Z}":      true,
+		"{min_width: 640}":                true,
+		"{min_width: 641}":                false,
+		"{min_height: 481}":               false,
+		"{min_bytes: 1001}":               false,
+		"{max_bytes: 999}":                false,
+		"{max_bytes: 1000, min_bytes: 9}": true,
+	} {
+		r, err := recipe.Parse([]byte(small + "select: " + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Select.Selects(image); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+func TestHashTellsWhatChangesAVariant(t *testing.T) {
+	parse := func(text string) recipe.Recipe {
+		r, err := recipe.Parse([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	hash := func(text string) string { r := parse(text); return r.Hash(r.Outputs[0]) }
+	same := hash(small)
+	for text, want := range map[string]bool{
+		small + "select: {min_width: 3}":                                            true,
+		strings.Replace(small, "name: small", "name: other", 1):                     true,
+		small + "  - {name: b, width: 50, format: jpeg}\n":                          true,
+		strings.Replace(small, "width: 100", "width: 101", 1):                       false,
+		strings.Replace(small, "width: 100", "width: 100, quality: 70", 1):          false,
+		small + "target: _variants/{tenant}/{id}/{name}":                            false,
+		strings.Replace(small, "format: jpeg", "format: jpeg, gravity: entropy", 1): false,
+	} {
+		if got := hash(text) == same; got != want {
+			t.Errorf("%s: same is %v", text, got)
+		}
+	}
+}
+
+func ExampleRecipe_Key() {
+	r, _ := recipe.Parse([]byte("name: small\noutputs: [{name: thumb, width: 100, format: jpeg}]"))
+	fmt.Println(r.Key(recipe.Image{ID: "01ab", Tenant: "acme"}, r.Outputs[0], 100, 75))
+	// Output: _variants/acme/01ab/small/thumb.jpg
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(small))
+	f.Add([]byte(small + "target: _variants/{tenant}/{id}/{name}"))
+	f.Add([]byte("a: &a [*a, *a]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := recipe.Parse(data)
+		if err != nil {
+			return
+		}
+		for _, o := range r.Outputs {
+			if key := r.Key(recipe.Image{ID: "i", Tenant: "t"}, o, 1, 1); strings.Contains(key, "..") || strings.Contains(key, "//") {
+				t.Fatalf("key %q", key)
+			}
+		}
+	})
+}

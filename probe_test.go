@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// printed runs a command line and returns what it prints.
+func printed(t *testing.T, args ...string) (out string, err error) {
+	t.Helper()
+	var o, e bytes.Buffer
+	err = run(t.Context(), args, stdio{&o, &e})
+	return o.String(), err
+}
+
+func TestProbeSaysWhatFilesAre(t *testing.T) {
+	out, err := printed(t, "probe", "testdata/photos/friends.jpg", "testdata/photos/life.webp")
+	if err != nil || !strings.Contains(out, "1024×682  1       6            Canon EOS 5D  2018-07-14T18:21:05\n") {
+		t.Errorf("%s%v", out, err)
+	}
+	out, err = printed(t, "probe", "--json", "testdata/photos/wine.png")
+	if want := `{"file":"testdata/photos/wine.png","format":"png","width":267,"height":400,"frames":1,"orientation":1}` + "\n"; out != want || err != nil {
+		t.Errorf("%s%v", out, err)
+	}
+}
+
+func TestProbeSaysWhatIsRefused(t *testing.T) {
+	out, err := printed(t, "probe", "--max-pixels", "1000", "go.mod", "testdata/photos/wine.png", "nowhere")
+	if err == nil || !strings.HasPrefix(err.Error(), "3 of 3 files") {
+		t.Error(err)
+	}
+	for _, want := range []string{
+		"go.mod                    -       unknown-format: ", "too-many-pixels: 267×400 pixels are more than the limit of 1,000\n",
+		"unreadable: no such file or directory\n",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+}
