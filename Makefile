@@ -55,6 +55,18 @@ soak: build ## Start a stream 50 times (STARTS), then throw each fault at 50,000
 	  DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS) DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) \
 	    $(GO) test -count=1 -timeout 30m -v -run '^TestExactThroughCrashes$$' ./e2e/stack || exit 1; done
 
+# The images that Pillow is tested with, many of them broken or hostile.
+PILLOW     := pillow==11.3.0 --hash=sha256:3828ee7586cd0b2091b6209e5ad53e20d0649bbe87164a459d0676e035e8f523
+CORPUS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/darkroom/corpus
+.PHONY: corpus
+corpus: $(CORPUS)/pillow-11.3.0 ## Fetch the corpus of odd and hostile images that the pool of pixel processes is tested with. Needs pip.
+
+$(CORPUS)/pillow-11.3.0:
+	@mkdir -p $(CORPUS) && dir=$$(mktemp -d $(CORPUS)/fetch.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && \
+	  echo '$(PILLOW)' >"$$dir/requirements.txt" && \
+	  python3 -m pip download -q --no-binary :all: --no-deps -r "$$dir/requirements.txt" -d "$$dir" && \
+	  tar -xzf "$$dir"/pillow-*.tar.gz -C "$$dir" pillow-11.3.0/Tests/images && mv "$$dir"/pillow-11.3.0 $@
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s).
 	@$(GO) list ./... | while read -r p; do \

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"darkroom/internal/pixels"
-	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
 	"darkroom/internal/recipe"
 )
@@ -47,12 +46,6 @@ func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
 }
 
 func (f pixelFlags) limits() pixels.Limits { return pixels.Limits{MaxPixels: f.MaxPixels} }
-
-// pixelsChildCmd is what the pool of pixel processes starts.
-type pixelsChildCmd struct{}
-
-// Run serves the pool that started it.
-func (*pixelsChildCmd) Run() error { return pool.Serve(engine.Open) }
 
 // deriveCmd makes derivatives of local files.
 type deriveCmd struct {
