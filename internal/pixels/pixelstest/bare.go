@@ -86,7 +86,7 @@ func bareGIF(b []byte) error {
 			at += 10 + palette(b[at+9]) + 1
 		case 0x21:
 			name := b[at+2 : at+3+int(b[at+2])]
-			if kind := b[at+1]; kind != 0xf9 && !(kind == 0xff && bytes.Equal(name[1:], []byte("NETSCAPE2.0"))) {
+			if kind := b[at+1]; kind != 0xf9 && (kind != 0xff || !bytes.Equal(name[1:], []byte("NETSCAPE2.0"))) {
 				return fmt.Errorf("it has an extension %x, %q", kind, name)
 			}
 			at += 2

@@ -48,13 +48,13 @@ func scene(w, h int) *image.NRGBA {
 	return p
 }
 
-// veiled is a scene whose alpha falls from left to right, with loud colours where it is transparent.
+// veiled is a scene whose alpha falls from left to right, with holes of a loud colour that must not bleed out of them.
 func veiled(w, h int) *image.NRGBA {
 	p := scene(w, h)
 	for y := range h {
 		for x := range w {
 			c := p.NRGBAAt(x, y)
-			if c.A = clamp(255 * (1.2 - 1.4*float64(x)/float64(w))); c.A == 0 {
+			if c.A = clamp(255 * (1.2 - 1.4*float64(x)/float64(w))); c.A == 0 || x/7%3 == 2 {
 				c = color.NRGBA{255, 0, 255, 0}
 			}
 			p.SetNRGBA(x, y, c)

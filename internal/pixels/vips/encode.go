@@ -12,7 +12,8 @@ import (
 const (
 	heifAV1 = 4 // VipsForeignHeifCompression
 
-	// avifEffort is libvips's scale of 0 to 9.
+	// avifEffort is on libvips's scale of 0 to 9, whose default of 4 takes eight times as long for files that are no
+	// smaller at the same quality setting: measured on a photograph in five sizes.
 	avifEffort = 0
 )
 
@@ -52,9 +53,7 @@ func (p *picture) saveArgs(im ref, opts pixels.EncodeOptions) args {
 		in["strip"] = true
 	}
 	switch opts.Format {
-	case pixels.JPEG:
-		in["Q"] = opts.Quality
-	case pixels.WebP:
+	case pixels.JPEG, pixels.WebP: // chroma is halved below a quality of 90, as libvips does unless told
 		in["Q"] = opts.Quality
 	case pixels.AVIF:
 		in["Q"], in["compression"], in["effort"], in["bitdepth"] = opts.Quality, heifAV1, avifEffort, 8

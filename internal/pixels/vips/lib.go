@@ -169,7 +169,7 @@ func load(path string) (*library, error) {
 	// Warnings of codecs about hostile files do not belong on standard error. libvips asks the environment of C, which
 	// os.Setenv does not reach.
 	l.setenv("VIPS_WARNING", "1", 1)
-	limitArenas(handle)
+	returnMemory(handle)
 	if l.init("darkroom") != 0 {
 		return nil, fmt.Errorf("start %s: %s", path, strings.TrimSpace(l.errorBuffer()))
 	}
@@ -185,14 +185,15 @@ func load(path string) (*library, error) {
 	return l, nil
 }
 
-// limitArenas has glibc's allocator use one arena. Each of libvips's short-lived threads would otherwise get its own,
-// where what it freed stays: after some photographs that is twice the memory. Other C libraries have no arenas.
-func limitArenas(handle uintptr) {
-	const arenaMax = -8 // M_ARENA_MAX
+// returnMemory has glibc's allocator give freed memory back to the system. It raises its thresholds with what is freed,
+// and each of libvips's threads would keep what a photograph needed. MALLOC_ARENA_MAX=1 in the environment does more, but
+// cannot be set once there are threads. Other C libraries have no such thresholds.
+func returnMemory(handle uintptr) {
+	const trimThreshold, bytes = -1, 128 << 10 // M_TRIM_THRESHOLD; to set it stops its rise
 	if symbol, err := purego.Dlsym(handle, "mallopt"); err == nil && runtime.GOOS == "linux" {
 		var mallopt func(param, value int32) int32
 		purego.RegisterFunc(&mallopt, symbol)
-		mallopt(arenaMax, 1)
+		mallopt(trimThreshold, bytes)
 	}
 }
 

@@ -31,15 +31,15 @@ var files = []string{"libvips.so.42", "libvips.42.dylib", "libvips-cpp.so.*", "l
 // CacheDir is the folder below the user's cache folder that `make libvips` fills.
 const CacheDir = "darkroom/libvips"
 
-// candidates lists what may be libvips: path, or what is in the folder path, or what is in the usual places. The working
-// folder is not among them, since whoever can write there could have Darkroom run their code.
+// candidates lists what may be libvips: path, or what is in the folder path, or what is in the usual places: first
+// what was fetched for Darkroom, which is newer and faster than most systems' own. The working folder is not among them, since whoever can write there could have Darkroom run their code.
 func candidates(path string) []string {
 	if path == "" {
-		usual := slices.Clone(names[runtime.GOOS])
+		var usual []string
 		if cache, err := os.UserCacheDir(); err == nil {
-			usual = append(usual, inFolder(filepath.Join(cache, CacheDir))...)
+			usual = inFolder(filepath.Join(cache, CacheDir))
 		}
-		return usual
+		return append(usual, names[runtime.GOOS]...)
 	}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return inFolder(path)
