@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
 	"darkroom/internal/recipe"
 )
@@ -46,6 +47,12 @@ func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
 }
 
 func (f pixelFlags) limits() pixels.Limits { return pixels.Limits{MaxPixels: f.MaxPixels} }
+
+// pixelsChildCmd is a process of a pool.
+type pixelsChildCmd struct{}
+
+// Run serves the pool that has started this process.
+func (*pixelsChildCmd) Run() error { return pool.Serve(engine.Open) }
 
 // deriveCmd makes derivatives of local files.
 type deriveCmd struct {

@@ -8,8 +8,6 @@ import (
 	"text/tabwriter"
 
 	"darkroom/internal/pixels"
-	"darkroom/internal/pixels/goengine"
-	"darkroom/internal/pixels/pool"
 )
 
 // probeCmd shows what images are, without decoding a pixel.
@@ -105,12 +103,4 @@ func (c *probeCmd) print(io stdio, all []probed) error {
 			p.File, p.Format, p.Width, p.Height, p.Frames, p.Orientation, p.Camera, p.TakenAt)
 	}
 	return w.Flush()
-}
-
-// pixelsChildCmd is a process of a pool.
-type pixelsChildCmd struct{}
-
-// Run serves the pool that has started this process.
-func (*pixelsChildCmd) Run() error {
-	return pool.Serve(func(string, string) (pixels.Engine, error) { return goengine.New(), nil })
 }
