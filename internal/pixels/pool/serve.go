@@ -182,8 +182,8 @@ func limitImage(r request) error {
 	if err := unix.Getrlimit(unix.RLIMIT_CPU, &l); err != nil {
 		return fmt.Errorf("read limit of CPU time: %w", err)
 	}
-	seconds := int64(used.Utime.Sec) + int64(used.Stime.Sec) + 1 + r.CPU
-	l.Cur = min(uint64(seconds), uint64(l.Max))
+	seconds := used.Utime.Sec + used.Stime.Sec + 1 + r.CPU
+	l.Cur = min(uint64(seconds), l.Max)
 	if err := unix.Setrlimit(unix.RLIMIT_CPU, &l); err != nil {
 		return fmt.Errorf("limit CPU time: %w", err)
 	}
