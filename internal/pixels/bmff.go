@@ -172,10 +172,10 @@ func eachBox(b []byte, f func(kind string, body []byte) error) error {
 	for len(b) > 0 {
 		r := fields{b: b}
 		n, kind := r.uint(4), string(r.bytes(4))
-		switch {
-		case n == 0:
+		switch n {
+		case 0:
 			n = int64(len(b))
-		case n == 1:
+		case 1:
 			n = r.uint(8)
 		}
 		head := int64(len(b) - len(r.b))
