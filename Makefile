@@ -81,6 +81,10 @@ bench: build ## Run the benchmarks; the figures go to docs/BENCHMARKS.md by hand
 bench-stream: build ## Measure a windowed sum on Kafka Streams, native Flink, and our pipelines on Flink and Prism. Needs a JDK 17 and Maven.
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench stream $(BENCH)
 
+.PHONY: bench-pixels
+bench-pixels: build ## Measure deriving sizes and formats against vipsthumbnail, sharp, libvips from C and imaging. Needs libvips-tools, npm and a C compiler.
+	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench pixels $(BENCH)
+
 .PHONY: generate
 generate: ## Generate the HTTP types from the OpenAPI documents.
 	$(GO) generate ./...
