@@ -10,7 +10,9 @@ RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME   ?= 20s
 # libvips and all its codecs in one library, as npm packages it; where Darkroom looks for it.
 LIBVIPS    := 1.3.4
-LIBVIPS_IN  = $(shell [ "$$(uname)" = Darwin ] && echo "$$HOME/Library/Caches" || echo "$${XDG_CACHE_HOME:-$$HOME/.cache}")/darkroom/libvips
+LIBVIPS_IN  = $(shell if [ "$$(id -u)" = 0 ]; then echo /usr/local/lib/darkroom/libvips; \
+	elif [ "$$(uname)" = Darwin ]; then echo "$$HOME/Library/Caches/darkroom/libvips"; \
+	else echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/darkroom/libvips"; fi)
 PLATFORM    = $(shell $(GO) env GOOS)-$(subst amd64,x64,$(shell $(GO) env GOARCH))
 # A round of the soak for each seed: its faults, their moments and its input follow from it.
 SEEDS      ?= 1 2 3 4 5 6 7 8 9 10
@@ -32,7 +34,7 @@ up: build ## Run everything on this machine.
 	$(BIN) up
 
 .PHONY: libvips
-libvips: ## Fetch libvips into the cache folder, for faster pixels. Needs npm; on Debian, apt-get install libvips42 does too.
+libvips: ## Fetch libvips into the user's cache folder, for faster pixels; as root for all users. Needs npm; on Debian, apt-get install libvips42 does too.
 	npm install --prefix "$(LIBVIPS_IN)" --no-save --ignore-scripts --no-audit --no-fund @img/sharp-libvips-$(PLATFORM)@$(LIBVIPS)
 
 .PHONY: test

@@ -28,8 +28,8 @@ type doctorCmd struct {
 // Help is the long help.
 func (*doctorCmd) Help() string {
 	return `It says which pixel engine is used, with its version, codecs and formats, why the other one is not, and which of the
-programs that the stack needs are there. libvips is searched by its name where the system has its libraries, and in the
-user's cache folder, where "make libvips" puts it.
+programs that the stack needs are there. libvips is searched where "make libvips" puts it, then where the system has its
+libraries.
 
   darkroom doctor
   darkroom doctor --engine libvips --libvips ./node_modules`

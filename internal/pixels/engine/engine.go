@@ -80,3 +80,7 @@ func Survey(name, library string) ([]Status, error) {
 	}
 	return statuses, nil
 }
+
+// Locate returns the library by a name that means the same in a child process, as package pool starts them: without the
+// user's environment, in another folder.
+func Locate(library string) string { return vips.Locate(library) }

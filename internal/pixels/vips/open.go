@@ -28,16 +28,34 @@ var names = map[string][]string{
 // Files of the library in a folder. npm's package has one file with the C++ binding, libvips and all that it needs.
 var files = []string{"libvips.so.42", "libvips.42.dylib", "libvips-cpp.so.*", "libvips-cpp.*.dylib", "libvips.so", "libvips.dylib"}
 
-// CacheDir is the folder below the user's cache folder that `make libvips` fills.
-const CacheDir = "darkroom/libvips"
+// The folders that `make libvips` fills: root's, which must be where processes without root's rights can read it, and
+// that of a user, below the cache folder.
+const (
+	sharedDir = "/usr/local/lib/darkroom/libvips"
+	cacheDir  = "darkroom/libvips"
+)
+
+// Locate returns what a process without the user's environment and working folder must be given as path to open the same
+// libvips. It opens nothing.
+func Locate(path string) string {
+	for _, c := range candidates(path) {
+		if _, err := os.Stat(c); err != nil {
+			continue // a name that the system's loader knows
+		}
+		if abs, err := filepath.Abs(c); err == nil {
+			return abs
+		}
+	}
+	return path
+}
 
 // candidates lists what may be libvips: path, or what is in the folder path, or what is in the usual places: first
 // what was fetched for Darkroom, which is newer and faster than most systems' own. The working folder is not among them, since whoever can write there could have Darkroom run their code.
 func candidates(path string) []string {
 	if path == "" {
-		var usual []string
+		usual := inFolder(sharedDir)
 		if cache, err := os.UserCacheDir(); err == nil {
-			usual = inFolder(filepath.Join(cache, CacheDir))
+			usual = append(usual, inFolder(filepath.Join(cache, cacheDir))...)
 		}
 		return append(usual, names[runtime.GOOS]...)
 	}
