@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,7 +18,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/disintegration/imaging"
@@ -36,9 +36,10 @@ var widths = []int{1600, 800, 400, 200, 100}
 // pixelsBench measures what deriving takes, against vipsthumbnail, sharp, a pyramid in C over the same libvips, and
 // disintegration/imaging.
 type pixelsBench struct {
-	Photos string `help:"Folder of photographs of which the inputs are composed." default:"testdata/photos" type:"existingdir"`
-	Rounds int    `help:"Interleaved runs of each." default:"5"`
-	Repeat int    `help:"Times that an engine derives an image in each run; its median counts." default:"5"`
+	Photos  string `help:"Folder of photographs of which the inputs are composed." default:"testdata/photos" type:"existingdir"`
+	Rounds  int    `help:"Interleaved runs of each." default:"5"`
+	Libvips string `help:"The libvips to use, by engine and pyramid; the usual places if empty." placeholder:"PATH"`
+	Repeat  int    `help:"Times that an engine derives an image in each run; its median counts." default:"5"`
 }
 
 // contestant is who makes derivatives of a file. It returns the CPU milliseconds of one image, and the peak of the
@@ -70,9 +71,18 @@ func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
 	for _, name := range inputNames {
 		files = append(files, filepath.Join(dir, name))
 	}
-	all, err := b.contestants(ctx, dir)
+	measure, err := compile(ctx, dir, "measure")
 	if err != nil {
 		return err
+	}
+	m := meter{dir, measure}
+	all, err := b.contestants(ctx, m)
+	if err != nil {
+		return err
+	}
+	b.Libvips = engines.Locate(b.Libvips)
+	if e, err := engines.Open(engines.Libvips, b.Libvips); err == nil {
+		fmt.Printf("libvips %s (%s) for the engine and the pyramid in C\n", e.Info().Version, cmp.Or(b.Libvips, "the system's"))
 	}
 	jpegs, three := []pixels.Format{pixels.JPEG}, []pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}
 	for _, f := range files {
@@ -83,7 +93,7 @@ func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
 	if err := b.compare(ctx, all, files[0], three); err != nil {
 		return err
 	}
-	if err := b.quality(ctx, files[0], dir); err != nil {
+	if err := b.quality(ctx, m, files[0]); err != nil {
 		return err
 	}
 	return b.workers(ctx, c.Binary, files[1])
@@ -197,7 +207,7 @@ func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string
 
 const nameThumbnail = "vipsthumbnail, once a file"
 
-func (b *pixelsBench) contestants(ctx context.Context, dir string) ([]contestant, error) {
+func (b *pixelsBench) contestants(ctx context.Context, m meter) ([]contestant, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -205,33 +215,33 @@ func (b *pixelsBench) contestants(ctx context.Context, dir string) ([]contestant
 	repeat := strconv.Itoa(b.Repeat)
 	ours := func(name string) contestant {
 		return contestant{"darkroom, engine " + name, func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-			if _, err := engines.Open(name, ""); err != nil {
+			if _, err := engines.Open(name, b.Libvips); err != nil {
 				return 0, 0, errNotHere
 			}
-			return measured(ctx, append([]string{self, "pixels-run", name, file, repeat}, names(formats)...)...)
+			return m.images(ctx, append([]string{self, "pixels-run", name, b.Libvips, file, repeat}, names(formats)...)...)
 		}}
 	}
-	all := []contestant{ours(engines.Libvips), ours(engines.Go), {nameThumbnail, thumbnails(dir)}}
-	cProgram, err := buildPyramid(ctx, dir)
+	all := []contestant{ours(engines.Libvips), ours(engines.Go), {nameThumbnail, m.thumbnails}}
+	cProgram, err := compile(ctx, m.dir, "pyramid")
 	if err != nil {
 		return nil, err
 	}
 	all = append(all, contestant{"pyramid in C over libvips", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-		return measured(ctx, cProgram, file, strings.Join(names(formats), ","), repeat)
+		return m.images(ctx, cProgram, file, strings.Join(names(formats), ","), repeat, cmp.Or(b.Libvips, "libvips.so.42"))
 	}})
-	script, err := installSharp(ctx, dir)
+	script, err := installSharp(ctx, m.dir)
 	if err != nil {
 		return nil, err
 	}
 	return append(all,
 		contestant{"sharp, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-			return measured(ctx, "node", script, file, strings.Join(names(formats), ","), repeat)
+			return m.images(ctx, "node", script, file, strings.Join(names(formats), ","), repeat)
 		}},
 		contestant{"disintegration/imaging, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
 			if len(formats) > 1 {
 				return 0, 0, errNotHere // it knows neither WebP nor AVIF
 			}
-			return measured(ctx, self, "pixels-run", "imaging", file, repeat, string(pixels.JPEG))
+			return m.images(ctx, self, "pixels-run", "imaging", "", file, repeat, string(pixels.JPEG))
 		}}), nil
 }
 
@@ -243,52 +253,63 @@ func names(formats []pixels.Format) []string {
 	return all
 }
 
-// measured runs a program that prints the CPU milliseconds of each image that it derives, one a line, and returns their
-// median.
-func measured(ctx context.Context, argv ...string) (ms, mb float64, err error) {
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+// meter runs programs through a small one in C that measures them.
+type meter struct{ dir, program string }
+
+// run returns what a program prints, its CPU milliseconds and the peak of its resident memory in MB.
+func (m meter) run(ctx context.Context, argv ...string) (out string, ms, mb float64, err error) {
+	file := filepath.Join(m.dir, "measured")
+	cmd := exec.CommandContext(ctx, m.program, append([]string{file}, argv...)...)
+	cmd.Env = append(os.Environ(), "VIPS_CONCURRENCY=1")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", 0, 0, fmt.Errorf("%w\n%s", err, stderr.Bytes())
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
-		return 0, 0, fmt.Errorf("%w\n%s", err, stderr.Bytes())
+		return "", 0, 0, err
+	}
+	if _, err := fmt.Sscan(string(text), &ms, &mb); err != nil {
+		return "", 0, 0, fmt.Errorf("read %q: %w", text, err)
+	}
+	return stdout.String(), ms, mb / 1024, nil
+}
+
+// images runs a program that prints the CPU milliseconds of each image that it derives, one a line, and returns their
+// median.
+func (m meter) images(ctx context.Context, argv ...string) (ms, mb float64, err error) {
+	out, _, mb, err := m.run(ctx, argv...)
+	if err != nil {
+		return 0, 0, err
 	}
 	var all []float64
-	for _, f := range strings.Fields(string(out)) {
+	for _, f := range strings.Fields(out) {
 		v, err := strconv.ParseFloat(f, 64)
 		if err != nil {
 			return 0, 0, fmt.Errorf("it prints %q", f)
 		}
 		all = append(all, v)
 	}
-	return median(all), peak(cmd), nil
-}
-
-// peak is the resident memory of a process at its largest, in MB.
-func peak(cmd *exec.Cmd) float64 {
-	return float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1024
+	return median(all), mb, nil
 }
 
 // thumbnails runs vipsthumbnail for each file that is made, as it makes one of each run.
-func thumbnails(dir string) func(context.Context, string, []pixels.Format) (float64, float64, error) {
+func (m meter) thumbnails(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error) {
 	suffixes := map[pixels.Format]string{
-		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip]", pixels.AVIF: ".avif[Q=50,strip]",
+		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip]", pixels.AVIF: ".avif[Q=50,effort=0,strip]", // our engine's effort
 	}
-	return func(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error) {
-		for _, f := range formats {
-			for _, w := range widths {
-				cmd := exec.CommandContext(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", w),
-					"-o", filepath.Join(dir, thumbnailName(w))+suffixes[f])
-				cmd.Env = append(os.Environ(), "VIPS_CONCURRENCY=1")
-				if out, err := cmd.CombinedOutput(); err != nil {
-					return 0, 0, fmt.Errorf("%w\n%s", err, out)
-				}
-				ms += float64((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Microseconds()) / 1000
-				mb = max(mb, peak(cmd))
+	for _, f := range formats {
+		for _, w := range widths {
+			_, cpu, peak, err := m.run(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", w),
+				"-o", filepath.Join(m.dir, thumbnailName(w))+suffixes[f])
+			if err != nil {
+				return 0, 0, err
 			}
+			ms, mb = ms+cpu, max(mb, peak)
 		}
-		return ms, mb, nil
 	}
+	return ms, mb, nil
 }
 
 func thumbnailName(width int) string { return fmt.Sprintf("thumbnail-%d", width) }
@@ -316,24 +337,24 @@ func installSharp(ctx context.Context, dir string) (string, error) {
 	return filepath.Join(folder, "pyramid.js"), nil
 }
 
-// buildPyramid compiles the pyramid in C, which opens libvips as our engine does.
-func buildPyramid(ctx context.Context, dir string) (string, error) {
-	source, err := peerSources.ReadFile("peers/vips/pyramid.c")
+// compile builds one of the programs in C.
+func compile(ctx context.Context, dir, name string) (string, error) {
+	source, err := peerSources.ReadFile("peers/c/" + name + ".c")
 	if err != nil {
 		return "", err
 	}
-	file, program := filepath.Join(dir, "pyramid.c"), filepath.Join(dir, "pyramid")
-	if err := os.WriteFile(file, source, 0o600); err != nil {
+	program := filepath.Join(dir, name)
+	if err := os.WriteFile(program+".c", source, 0o600); err != nil {
 		return "", err
 	}
-	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-o", program, file, "-ldl").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the pyramid in C: %w\n%s", err, out)
+	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-o", program, program+".c", "-ldl").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", name, err, out)
 	}
 	return program, nil
 }
 
 // quality compares each size with what a resampler in floating point makes of all pixels.
-func (b *pixelsBench) quality(ctx context.Context, file, dir string) error {
+func (b *pixelsBench) quality(ctx context.Context, m meter, file string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -342,14 +363,14 @@ func (b *pixelsBench) quality(ctx context.Context, file, dir string) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := thumbnails(dir)(ctx, file, []pixels.Format{pixels.JPEG}); err != nil {
+	if _, _, err := m.thumbnails(ctx, file, []pixels.Format{pixels.JPEG}); err != nil {
 		return err
 	}
 	fmt.Printf("PSNR in dB against a resampler in floating point over all pixels of %s, JPEG of quality 80\n", filepath.Base(file))
 	size := full.Bounds().Size()
 	made := map[string][]pixels.Derivative{}
 	for _, name := range []string{engines.Libvips, engines.Go} {
-		if e, err := engines.Open(name, ""); err == nil {
+		if e, err := engines.Open(name, b.Libvips); err == nil {
 			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, outputs([]pixels.Format{pixels.JPEG})); err != nil {
 				return err
 			}
@@ -361,14 +382,14 @@ func (b *pixelsBench) quality(ctx context.Context, file, dir string) error {
 		fmt.Printf("  %5d wide:", w)
 		for _, name := range []string{engines.Libvips, engines.Go} {
 			if len(made[name]) > 0 {
-				m, err := jpeg.Decode(bytes.NewReader(made[name][i].Data))
+				ours, err := jpeg.Decode(bytes.NewReader(made[name][i].Data))
 				if err != nil {
 					return err
 				}
-				fmt.Printf("  %s %.2f", name, pixelstest.PSNR(m, reference))
+				fmt.Printf("  %s %.2f", name, pixelstest.PSNR(ours, reference))
 			}
 		}
-		theirs, err := imaging.Open(filepath.Join(dir, thumbnailName(w)+".jpg"))
+		theirs, err := imaging.Open(filepath.Join(m.dir, thumbnailName(w)+".jpg"))
 		if err != nil {
 			return err
 		}
@@ -426,6 +447,7 @@ func deriveAll(ctx context.Context, binary string, processes int, data []byte, i
 // pixelsRunCmd is one contestant in a process of its own.
 type pixelsRunCmd struct {
 	Engine  string          `arg:""`
+	Libvips string          `arg:""`
 	File    string          `arg:""`
 	Repeat  int             `arg:""`
 	Formats []pixels.Format `arg:""`
@@ -439,7 +461,7 @@ func (c *pixelsRunCmd) Run() error {
 	}
 	derive := func() error { return imagingPyramid(data) }
 	if c.Engine != "imaging" {
-		e, err := engines.Open(c.Engine, "")
+		e, err := engines.Open(c.Engine, c.Libvips)
 		if err != nil {
 			return err
 		}

@@ -15,8 +15,9 @@ import (
 	"darkroom/internal/pixels"
 )
 
-// childEnv is the environment of a child. Go looks for its user there when it is built without a C library.
-var childEnv = []string{"USER=darkroom", "HOME=/nonexistent"}
+// childEnv is the environment of a child. Go looks for its user there when it is built without a C library. One arena is
+// enough for a process that does one image at a time, and spares what libvips's threads would each keep.
+var childEnv = []string{"USER=darkroom", "HOME=/nonexistent", "MALLOC_ARENA_MAX=1"}
 
 const (
 	startTimeout = 30 * time.Second

@@ -33,8 +33,12 @@ static double cpu(void) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 4 || !(library = dlopen("libvips.so.42", RTLD_NOW | RTLD_GLOBAL))) {
-		fprintf(stderr, "usage: pyramid FILE FORMATS REPEAT, with libvips.so.42 installed\n");
+	if (argc != 5) {
+		fprintf(stderr, "usage: pyramid FILE FORMATS REPEAT LIBVIPS\n");
+		return 1;
+	}
+	if (!(library = dlopen(argv[4], RTLD_NOW | RTLD_GLOBAL))) {
+		fprintf(stderr, "%s\n", dlerror());
 		return 1;
 	}
 	error_buffer = symbol("vips_error_buffer");
@@ -87,7 +91,7 @@ int main(int argc, char **argv) {
 			for (char *formats = strdup(argv[2]), *name = strtok(formats, ","); name; name = strtok(NULL, ",")) {
 				void *out;
 				size_t length;
-				const char *suffix = !strcmp(name, "jpeg") ? ".jpg[Q=80,strip]" : !strcmp(name, "webp") ? ".webp[Q=80,strip]" : ".avif[Q=50,strip]";
+				const char *suffix = !strcmp(name, "jpeg") ? ".jpg[Q=80,strip]" : !strcmp(name, "webp") ? ".webp[Q=80,strip]" : ".avif[Q=50,effort=0,strip]";
 				check(save(whole, suffix, &out, &length, NULL));
 				release(out);
 			}
