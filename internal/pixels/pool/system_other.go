@@ -40,6 +40,8 @@ func sealedFile(data []byte) (*os.File, error) {
 
 func usageOf(int) (usage, error) { return usage{}, errors.ErrUnsupported }
 
+func lowerPriority() error { return nil }
+
 func onMainThread() bool { return false }
 
 func confineThread([]string) error { return nil }
