@@ -8,6 +8,12 @@ PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runn
 # The race detector needs a C compiler; Darkroom does not.
 RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME   ?= 20s
+# libvips and all its codecs in one library, as npm packages it; where Darkroom looks for it.
+LIBVIPS    := 1.3.4
+LIBVIPS_IN  = $(shell if [ "$$(id -u)" = 0 ]; then echo /usr/local/lib/darkroom/libvips; \
+	elif [ "$$(uname)" = Darwin ]; then echo "$$HOME/Library/Caches/darkroom/libvips"; \
+	else echo "$${XDG_CACHE_HOME:-$$HOME/.cache}/darkroom/libvips"; fi)
+PLATFORM    = $(shell $(GO) env GOOS)-$(subst amd64,x64,$(shell $(GO) env GOARCH))
 # A round of the soak for each seed: its faults, their moments and its input follow from it.
 SEEDS      ?= 1 2 3 4 5 6 7 8 9 10
 EVENTS     ?= 50000
@@ -26,6 +32,10 @@ build: ## Build bin/darkroom.
 .PHONY: up
 up: build ## Run everything on this machine.
 	$(BIN) up
+
+.PHONY: libvips
+libvips: ## Fetch libvips into the user's cache folder, for faster pixels; as root for all users. Needs npm; on Debian, apt-get install libvips42 does too.
+	npm install --prefix "$(LIBVIPS_IN)" --no-save --ignore-scripts --no-audit --no-fund @img/sharp-libvips-$(PLATFORM)@$(LIBVIPS)
 
 .PHONY: test
 test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end to end.
@@ -47,6 +57,18 @@ soak: build ## Start a stream 50 times (STARTS), then throw each fault at 50,000
 	  DARKROOM_STACK_SEED=$$seed DARKROOM_STACK_EVENTS=$(EVENTS) DARKROOM_STACK_TEST=1 DARKROOM_BIN=$(CURDIR)/$(BIN) \
 	    $(GO) test -count=1 -timeout 30m -v -run '^TestExactThroughCrashes$$' ./e2e/stack || exit 1; done
 
+# The images that Pillow is tested with, many of them broken or hostile.
+PILLOW     := pillow==11.3.0 --hash=sha256:3828ee7586cd0b2091b6209e5ad53e20d0649bbe87164a459d0676e035e8f523
+CORPUS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/darkroom/corpus
+.PHONY: corpus
+corpus: $(CORPUS)/pillow-11.3.0 ## Fetch the corpus of odd and hostile images that the pool of pixel processes is tested with. Needs pip.
+
+$(CORPUS)/pillow-11.3.0:
+	@mkdir -p $(CORPUS) && dir=$$(mktemp -d $(CORPUS)/fetch.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && \
+	  echo '$(PILLOW)' >"$$dir/requirements.txt" && \
+	  python3 -m pip download -q --no-binary :all: --no-deps -r "$$dir/requirements.txt" -d "$$dir" && \
+	  tar -xzf "$$dir"/pillow-*.tar.gz -C "$$dir" pillow-11.3.0/Tests/images && mv "$$dir"/pillow-11.3.0 $@
+
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (20s).
 	@$(GO) list ./... | while read -r p; do \
@@ -60,6 +82,10 @@ bench: build ## Run the benchmarks; the figures go to docs/BENCHMARKS.md by hand
 .PHONY: bench-stream
 bench-stream: build ## Measure a windowed sum on Kafka Streams, native Flink, and our pipelines on Flink and Prism. Needs a JDK 17 and Maven.
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench stream $(BENCH)
+
+.PHONY: bench-pixels
+bench-pixels: build ## Measure deriving sizes and formats against vipsthumbnail, sharp, libvips from C and imaging. Needs libvips-tools, npm and a C compiler.
+	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench pixels $(BENCH)
 
 .PHONY: generate
 generate: ## Generate the HTTP types from the OpenAPI documents.

@@ -30,16 +30,19 @@ Every flag can also be given as an environment variable, named beside it.`
 type cli struct {
 	LogLevel slog.Level `help:"What to log: debug, info, warn or error." default:"warn" placeholder:"LEVEL"`
 
-	Up         upCmd         `cmd:"" help:"Run all of Darkroom in one process, on this machine."`
-	Ingest     ingestCmd     `cmd:"" help:"Run the upload service alone."`
-	Statsapi   statsapiCmd   `cmd:"" help:"Run the statistics service alone, or rebuild its copy."`
-	Table      tableCmd      `cmd:"" help:"Run the embedded table store alone."`
-	Pipeline   pipelineCmd   `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
-	Deadletter deadletterCmd `cmd:"" help:"List, show and replay the records that could not be processed."`
-	Probe      probeCmd      `cmd:"" help:"Show what images are: format, size, camera, time."`
-	Worker     workerCmd     `cmd:"" help:"Serve a pool of workers for jobs on Flink and Spark."`
-	Stack      stackCmd      `cmd:"" help:"Run the real parts on this machine: Kafka, Cassandra, Debezium, Flink, Spark, PostgreSQL, S3."`
-	Part       partCmd       `cmd:"" hidden:"" help:"Run one part of the stack in this process."`
+	Up          upCmd          `cmd:"" help:"Run all of Darkroom in one process, on this machine."`
+	Ingest      ingestCmd      `cmd:"" help:"Run the upload service alone."`
+	Statsapi    statsapiCmd    `cmd:"" help:"Run the statistics service alone, or rebuild its copy."`
+	Table       tableCmd       `cmd:"" help:"Run the embedded table store alone."`
+	Pipeline    pipelineCmd    `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
+	Deadletter  deadletterCmd  `cmd:"" help:"List, show and replay the records that could not be processed."`
+	Derive      deriveCmd      `cmd:"" help:"Make sizes and formats of local images."`
+	Probe       probeCmd       `cmd:"" help:"Show what images are: format, size, camera, time."`
+	Doctor      doctorCmd      `cmd:"" help:"Say what this machine has: the pixel engine that is used and why, codecs, programs."`
+	Worker      workerCmd      `cmd:"" help:"Serve a pool of workers for jobs on Flink and Spark."`
+	Stack       stackCmd       `cmd:"" help:"Run the real parts on this machine: Kafka, Cassandra, Debezium, Flink, Spark, PostgreSQL, S3."`
+	Part        partCmd        `cmd:"" hidden:"" help:"Run one part of the stack in this process."`
+	PixelsChild pixelsChildCmd `cmd:"" hidden:"" help:"Be a process of a pool that derives images."`
 }
 
 // silent is a level that nothing is logged at.

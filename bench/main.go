@@ -16,14 +16,17 @@ import (
 type cli struct {
 	Binary string `help:"The program to measure." env:"DARKROOM_BIN" default:"bin/darkroom" type:"existingfile"`
 
-	Ingest    ingestBench    `cmd:"" help:"Upload speed against a bare handler that hashes, writes and renames."`
-	Freshness freshnessBench `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
-	Live      liveBench      `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
-	Memory    memoryBench    `cmd:"" help:"Memory of up under steady uploads."`
-	Stream    streamBench    `cmd:"" help:"A windowed sum on every engine: Kafka Streams, native Flink, Darkroom's pipelines on Flink and Prism, a bare client."`
-	StreamRun streamRunCmd   `cmd:"" hidden:"" help:"One run of one engine, to be measured."`
-	Service   ingestService  `cmd:"" hidden:"" help:"The upload service alone, to be measured."`
-	All       allBench       `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
+	Ingest       ingestBench     `cmd:"" help:"Upload speed against a bare handler that hashes, writes and renames."`
+	Freshness    freshnessBench  `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
+	Live         liveBench       `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
+	Memory       memoryBench     `cmd:"" help:"Memory of up under steady uploads."`
+	Stream       streamBench     `cmd:"" help:"A windowed sum on every engine: Kafka Streams, native Flink, Darkroom's pipelines on Flink and Prism, a bare client."`
+	Pixels       pixelsBench     `cmd:"" help:"What deriving sizes and formats takes, against vipsthumbnail, sharp, libvips from C, and imaging."`
+	PixelsInputs pixelsInputsCmd `cmd:"" hidden:"" help:"Compose the inputs of the pixels benchmark."`
+	PixelsRun    pixelsRunCmd    `cmd:"" hidden:"" help:"One engine, to be measured."`
+	StreamRun    streamRunCmd    `cmd:"" hidden:"" help:"One run of one engine, to be measured."`
+	Service      ingestService   `cmd:"" hidden:"" help:"The upload service alone, to be measured."`
+	All          allBench        `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
 }
 
 type allBench struct{}

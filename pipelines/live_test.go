@@ -27,8 +27,7 @@ import (
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	"darkroom/internal/local"
-	"darkroom/internal/pixels"
-	"darkroom/internal/pixels/goengine"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
 	"darkroom/internal/table"
 	"darkroom/internal/table/embedded"
@@ -44,7 +43,7 @@ var objects *local.S3
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "pixels-child" {
-		check(pool.Serve(func(string, string) (pixels.Engine, error) { return goengine.New(), nil }))
+		check(pool.Serve(engine.Open))
 		return
 	}
 	register.Function1x1(showMutation)

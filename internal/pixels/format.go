@@ -9,7 +9,7 @@ import (
 // Format is the name of an image format, such as "jpeg".
 type Format string
 
-// The formats that Sniff knows. Probe examines the first six of them.
+// The formats that Sniff knows.
 const (
 	JPEG Format = "jpeg"
 	PNG  Format = "png"

@@ -3,16 +3,19 @@
 //
 // Probe walks the structure of the container in one forward pass and decodes no pixel, so that a hostile file cannot
 // make it allocate what its header claims. Its guarantees, for any input:
-//   - it holds at most Limits.MaxMetadata bytes of the file and a few fixed buffers, whatever the length of the file; a
-//     TIFF, whose directories may lie anywhere, is kept in a temporary file of at most Limits.MaxSpool bytes meanwhile;
+//   - it holds at most Limits.MaxMetadata bytes of the file, two boxes of at most 1 MiB each of an AVIF or HEIC, and a
+//     few fixed buffers, whatever the length of the file; a TIFF, whose directories may lie anywhere, is kept in a
+//     temporary file of at most Limits.MaxSpool bytes meanwhile, unless it is read from a bytes.Reader;
 //   - the dimensions are checked against the limits as soon as they were read, before anything that follows them;
 //   - it does not panic, and its work grows with the length of the file only;
-//   - an image that was cut short is an error, even where browsers would show what is there.
+//   - an image that was cut short is an error, even where browsers would show what is there; only a bare JPEG XL
+//     codestream does not say where it ends.
 //
 // It does not find corruption inside compressed pixels, except in PNG, whose chunks carry checksums.
 package pixels
 
 import (
+	"bytes"
 	"errors"
 	"io"
 )
@@ -53,8 +56,9 @@ type Facts struct {
 // probe is one run of Probe.
 type probe struct {
 	*stream
-	lim   Limits
-	facts Facts
+	memory *io.SectionReader // the whole stream, if it is in memory
+	lim    Limits
+	facts  Facts
 }
 
 // Probe reads r to its end and returns the facts of the image. Bytes that follow the image are tolerated and read.
@@ -63,6 +67,10 @@ type probe struct {
 // no further. Any other error is that of the reader itself, as it came, or of the temporary file of a TIFF: the image
 // may be good, try again. Broken EXIF is no error; the facts lack what it would have said.
 func Probe(r io.Reader, lim Limits) (Facts, error) {
+	var memory *io.SectionReader
+	if b, ok := r.(*bytes.Reader); ok {
+		memory = io.NewSectionReader(b, b.Size()-int64(b.Len()), int64(b.Len()))
+	}
 	s := newStream(r)
 	head, err := s.peek(SniffLen)
 	if err != nil {
@@ -72,7 +80,7 @@ func Probe(r io.Reader, lim Limits) (Facts, error) {
 	if !ok {
 		return Facts{}, &Error{Code: CodeUnknownFormat, Err: errors.New("the first bytes are of no known image format")}
 	}
-	p := &probe{stream: s, lim: lim.orDefault(), facts: Facts{Format: format, Frames: 1, Orientation: 1}}
+	p := &probe{stream: s, memory: memory, lim: lim.orDefault(), facts: Facts{Format: format, Frames: 1, Orientation: 1}}
 	if err := p.walk(); err != nil {
 		return Facts{}, err
 	}
@@ -96,8 +104,10 @@ func (p *probe) walk() error {
 		return p.bmp()
 	case TIFF:
 		return p.tiff()
+	case AVIF, HEIC:
+		return p.bmff()
 	default:
-		return fail(CodeUnsupportedFormat, "%s images are not supported yet", p.facts.Format)
+		return p.jxl()
 	}
 }
 

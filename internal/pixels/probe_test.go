@@ -93,7 +93,8 @@ func TestSamples(t *testing.T) {
 			if f, ok := pixels.Sniff(s.data); !ok || f != s.facts.Format {
 				t.Errorf("sniffed %q", f)
 			}
-			if !slices.Contains(alone, name) {
+			_, boxed := boxedSamples()[name]
+			if !slices.Contains(alone, name) && !boxed {
 				oracle(t, s.data, got)
 			}
 		})
@@ -114,8 +115,6 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"nothing", "unknown-format", nil},
 		{"text", "unknown-format", []byte("BMW is no bitmap, whatever its first letters say")},
-		{"avif", "unsupported-format", []byte("\x00\x00\x00\x1cftypavif\x00\x00\x00\x00avifmif1")},
-		{"jxl", "unsupported-format", []byte("\xff\x0a and so on")},
 		{"bigtiff", "unsupported-format", []byte("II+\x00\x08\x00\x00\x00")},
 
 		{"jpeg without a frame header", "malformed", slices.Concat(plainJPEG[:sof], plainJPEG[sof+19:])},

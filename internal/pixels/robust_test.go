@@ -163,6 +163,8 @@ func TestBombsAreRefusedByTheirHeader(t *testing.T) {
 		"gif":  []byte("GIF89a\xff\xff\xff\xff\xf7\x00\x00"),
 		"webp": webpOf(vp8x(0, 3_000_000, 2_000_000), vp8(3, 3)),
 		"tiff": append(tiffHeader(le), directory(le, 8, 0, page(0, 3_000_000, 2_000_000, 8)...)...),
+		"avif": heif("avif", ispe(3_000_000, 2_000_000)),
+		"jxl":  slices.Concat([]byte("\xff\x0a"), bitsOf(0, 1, 3, 2, 1<<30-1, 30, 1, 3, 1, 1)),
 		"jpeg": append([]byte{0xff, 0xd8}, jpegSegment(0xc0, []byte{8, 0xff, 0xff, 0xff, 0xff, 1, 1, 0x11, 0})...),
 	}
 	for name, head := range bombs {
@@ -256,7 +258,9 @@ func TestTemporaryFilesGo(t *testing.T) {
 	t.Setenv("TMPDIR", dir)
 	for name, s := range samples(t) {
 		for _, n := range []int{len(s.data), len(s.data) / 2} {
-			if _, err := probe(s.data[:n]); (err == nil) != (n == len(s.data)) {
+			// Any reader but one of bytes, whose data are not spooled.
+			r := struct{ io.Reader }{bytes.NewReader(s.data[:n])}
+			if _, err := pixels.Probe(r, pixels.Limits{}); (err == nil) != (n == len(s.data)) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -267,7 +271,12 @@ func TestTemporaryFilesGo(t *testing.T) {
 	}
 	// Without a place for it, the fault is that of the machine.
 	t.Setenv("TMPDIR", filepath.Join(dir, "missing"))
-	if _, err := probe(pagedTIFF(le)); !errors.Is(err, os.ErrNotExist) || pixels.CodeOf(err) != "" {
+	paged := pagedTIFF(le)
+	_, err = pixels.Probe(struct{ io.Reader }{bytes.NewReader(paged)}, pixels.Limits{})
+	if !errors.Is(err, os.ErrNotExist) || pixels.CodeOf(err) != "" {
 		t.Errorf("without a temporary folder: %v", err)
+	}
+	if _, err := probe(paged); err != nil {
+		t.Errorf("in memory, without a temporary folder: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -273,7 +274,7 @@ func samples(t testing.TB) map[string]sample {
 	paged := pixels.Facts{Format: pixels.TIFF, Width: 12, Height: 7, Frames: 2, Orientation: 3, Camera: "ACME Box"}
 	xmp := []byte("http://ns.adobe.com/xap/1.0/\x00<x/>")
 	topDown := append(bmpHeader(20, -11, 24, 0, 0), make([]byte, 3*20*11)...)
-	return map[string]sample{
+	all := map[string]sample{
 		"jpeg":          {jpegOf(t, m), plain(pixels.JPEG)},
 		"jpeg grey":     {jpegOf(t, grey), plain(pixels.JPEG)},
 		"jpeg exif":     {jpegExif(jpegOf(t, m), sampleExif), canon(pixels.JPEG)},
@@ -310,6 +311,8 @@ func samples(t testing.TB) map[string]sample {
 			frames(plain(pixels.WebP), 2),
 		},
 	}
+	maps.Copy(all, boxedSamples())
+	return all
 }
 
 type sample struct {

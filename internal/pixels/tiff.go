@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 )
 
@@ -32,7 +34,8 @@ const tiffNoPage = 1 | 4
 // tiffTypeLen has the bytes of a value of each type, by its number. Types that are not there are not checked.
 var tiffTypeLen = [...]int64{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 
-// tiff copies the stream to a temporary file, since directories may lie anywhere, and then walks the directories.
+// tiff copies the stream to a temporary file, since directories may lie anywhere, and then walks the directories. What is
+// in memory stays there.
 // Frames are the pages: the directories that are no thumbnail or mask of another. BigTIFF is not supported.
 func (p *probe) tiff() error {
 	head, err := p.peek(8)
@@ -50,22 +53,17 @@ func (p *probe) tiff() error {
 		return fail(CodeUnsupportedFormat, "BigTIFF is not supported")
 	}
 	first := int64(order.Uint32(head[4:]))
-	file, err := os.CreateTemp("", "darkroom-*.tiff")
-	if err != nil {
-		return fmt.Errorf("spool TIFF: %w", err)
+	file := p.memory
+	if file == nil {
+		spooled, size, err := p.spool()
+		if err != nil {
+			return err
+		}
+		defer func() { _ = spooled.Close() }() // nothing in it is kept
+		file = io.NewSectionReader(spooled, 0, size)
 	}
-	defer func() { _ = file.Close() }() // nothing in it is kept
-	// Without a name the file goes with the process, however that ends.
-	if err := os.Remove(file.Name()); err != nil {
-		return fmt.Errorf("spool TIFF: %w", err)
-	}
-	size, err := io.Copy(file, io.LimitReader(p.br, p.lim.MaxSpool))
-	if err != nil {
-		return err
-	}
-	if more, err := p.peek(1); err != nil {
-		return err
-	} else if len(more) > 0 {
+	size := file.Size()
+	if size > p.lim.MaxSpool {
 		return fail(CodeTooLarge, "the TIFF has more bytes than the limit of %s", grouped(p.lim.MaxSpool))
 	}
 	t := tiffWalk{
@@ -75,8 +73,26 @@ func (p *probe) tiff() error {
 	if err := t.pages(first); err != nil {
 		return err
 	}
-	p.exif(io.NewSectionReader(file, 0, size))
+	p.exif(file)
 	return nil
+}
+
+// spool copies the stream, or one byte more of it than the limit, to a temporary file.
+func (p *probe) spool() (*os.File, int64, error) {
+	file, err := os.CreateTemp("", "darkroom-*.tiff")
+	if err != nil {
+		return nil, 0, fmt.Errorf("spool TIFF: %w", err)
+	}
+	// Without a name the file goes with the process, however that ends.
+	if err := os.Remove(file.Name()); err != nil {
+		return nil, 0, errors.Join(fmt.Errorf("spool TIFF: %w", err), file.Close())
+	}
+	size, err := io.Copy(file, io.LimitReader(p.br, min(p.lim.MaxSpool, math.MaxInt64-1)+1))
+	if err != nil {
+		_ = file.Close()
+		return nil, 0, err // as it came
+	}
+	return file, size, nil
 }
 
 type tiffWalk struct {

@@ -31,7 +31,10 @@ import (
 const version = "1"
 
 // libraries are those whose code decides about bytes.
-var libraries = []string{"image/png, image/gif of Go 1.26", "golang.org/x/image 0.47.0", "libwebp of gen2brain/webp 0.6.0", "libavif of gen2brain/avif 0.5.1"}
+var libraries = []string{
+	"image/png, image/gif of Go 1.26", "golang.org/x/image 0.47.0", "libwebp of gen2brain/webp 0.6.0",
+	"libavif of gen2brain/avif 0.5.1",
+}
 
 var (
 	decodes = []pixels.Format{pixels.JPEG, pixels.PNG, pixels.GIF, pixels.WebP, pixels.BMP, pixels.TIFF, pixels.AVIF}
@@ -45,7 +48,8 @@ func New() pixels.Engine { return engine{} }
 
 func (engine) Info() pixels.EngineInfo {
 	return pixels.EngineInfo{
-		Name: "go", Version: version, Libraries: slices.Clone(libraries), Decodes: slices.Clone(decodes), Encodes: slices.Clone(encodes),
+		Name: "go", Version: version, Libraries: slices.Clone(libraries),
+		Decodes: slices.Clone(decodes), Encodes: slices.Clone(encodes),
 	}
 }
 
@@ -153,7 +157,7 @@ func (p *picture) Resize(crop image.Rectangle, size image.Point) (pixels.Picture
 	if crop.Empty() || !crop.In(whole) {
 		return nil, fmt.Errorf("resize: the part %v is not within the picture of %v", crop, whole.Max)
 	}
-	if size.X < 1 || size.Y < 1 || int64(size.X) > pixels.DefaultLimits.MaxSide || int64(size.Y) > pixels.DefaultLimits.MaxSide {
+	if most := pixels.DefaultLimits.MaxSide; min(size.X, size.Y) < 1 || int64(max(size.X, size.Y)) > most {
 		return nil, fmt.Errorf("resize: a size of %v is not possible", size)
 	}
 	return p.each(func(f *frame) *frame { return f.resized(crop, size) })

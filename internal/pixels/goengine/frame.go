@@ -4,7 +4,7 @@ import (
 	"image"
 )
 
-// frame is a picture in planes, one layout of: grey, grey and alpha... as its fields tell.
+// frame is one image in planes.
 type frame struct {
 	w, h int
 	// colour has one plane of grey; or three: Y, Cb and Cr as JPEG defines them, of which the last two may have fewer
@@ -12,7 +12,7 @@ type frame struct {
 	colour []plane
 	ycc    bool
 	alpha  *plane // straight; nil if all is opaque
-	// chroma has the luma samples that a chroma sample stands for, across and down.
+	// chromaX and chromaY are the luma samples that a chroma sample stands for, across and down.
 	chromaX, chromaY int
 	// profile is still to be applied. That waits until the picture was made smaller.
 	profile *profile
@@ -48,19 +48,19 @@ func (f *frame) resized(crop image.Rectangle, size image.Point) *frame {
 	if f.alpha != nil {
 		return f.resizedAlpha(crop, size)
 	}
-	g := &frame{w: size.X, h: size.Y, ycc: f.ycc, profile: f.profile, colour: make([]plane, len(f.colour)), chromaX: 1, chromaY: 1}
+	g := &frame{w: size.X, h: size.Y, ycc: f.ycc, profile: f.profile, chromaX: 1, chromaY: 1}
+	g.colour = make([]plane, len(f.colour))
 	if f.ycc && f.chromaX*f.chromaY > 1 {
 		g.chromaX, g.chromaY = 2, 2
 	}
 	for i, p := range f.colour {
-		sx, sy, w, h := 1, 1, size.X, size.Y
+		w, h := size.X, size.Y
 		// The parts of a chroma plane are those of luma, which may begin and end between two of its samples.
 		xs, ys := span{float64(crop.Min.X), float64(crop.Max.X)}, span{float64(crop.Min.Y), float64(crop.Max.Y)}
 		if f.ycc && i > 0 {
-			sx, sy = f.chromaX, f.chromaY
 			w, h = ceilDiv(w, g.chromaX), ceilDiv(h, g.chromaY)
-			xs = chromaSpan(xs, sx, w*g.chromaX, size.X)
-			ys = chromaSpan(ys, sy, h*g.chromaY, size.Y)
+			xs = chromaSpan(xs, f.chromaX, w*g.chromaX, size.X)
+			ys = chromaSpan(ys, f.chromaY, h*g.chromaY, size.Y)
 		}
 		g.colour[i] = resample(p, lanczos3, xs, ys, w, h)
 	}
@@ -82,7 +82,8 @@ func (f *frame) resizedAlpha(crop image.Rectangle, size image.Point) *frame {
 	f = f.cropped(crop).rgb()
 	xs, ys := span{0, float64(f.w)}, span{0, float64(f.h)}
 	a := resample(*f.alpha, lanczos3, xs, ys, size.X, size.Y).flat()
-	g := &frame{w: size.X, h: size.Y, alpha: &a, profile: f.profile, colour: make([]plane, len(f.colour)), chromaX: 1, chromaY: 1}
+	g := &frame{w: size.X, h: size.Y, alpha: &a, profile: f.profile, chromaX: 1, chromaY: 1}
+	g.colour = make([]plane, len(f.colour))
 	for i, p := range f.colour {
 		m := newPlane(f.w, f.h)
 		for y := range f.h {

@@ -66,13 +66,6 @@ func srgbEncode(v float64) float64 {
 	return 1.055*math.Pow(v, 1/2.4) - 0.055
 }
 
-func srgbDecode(v float64) float64 {
-	if v <= 0.04045 {
-		return v / 12.92
-	}
-	return math.Pow((v+0.055)/1.055, 2.4)
-}
-
 // encodeSRGB is the curve of sRGB, from a linear value of linearBits.
 var encodeSRGB = func() *[1<<linearBits + 1]byte {
 	var t [1<<linearBits + 1]byte

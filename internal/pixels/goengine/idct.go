@@ -48,18 +48,13 @@ const (
 	r2c3     = 2217 // √2·cos(3π/8)
 )
 
-// idct4 makes 4×4 samples by the inverse transform of that length, of the 4×4 low frequencies. That is a better filter
-// than the mean of each 2×2 samples of the full transform, and cheaper.
-func idct4(b *coefficients, out []byte, stride int) {
+// idct4Go makes 4×4 samples by the inverse transform of that length, of the 4×4 low frequencies. That is a better filter
+// than the mean of each 2×2 samples of the full transform, and cheaper. Where there is AVX2, idct4 does the same with it.
+func idct4Go(b *coefficients, out []byte, stride int) {
 	const keep = 4 // fractional bits between the passes
 	var t [16]int32
 	for i := range 4 {
 		f0, f1, f2, f3 := b[i], b[4+i], b[8+i], b[12+i]
-		if f1|f2|f3 == 0 {
-			f0 <<= keep
-			t[i], t[4+i], t[8+i], t[12+i] = f0, f0, f0, f0
-			continue
-		}
 		e0, e1 := (f0+f2)<<idctBits, (f0-f2)<<idctBits
 		o0, o1 := f1*r2c1+f3*r2c3, f1*r2c3-f3*r2c1
 		const half = 1 << (idctBits - keep - 1)

@@ -3,6 +3,7 @@ package goengine
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image"
 	"image/jpeg"
 
@@ -133,20 +134,9 @@ func decodeJPEGStandard(data []byte, facts pixels.Facts) (*frame, error) {
 
 // encodeJPEG writes a baseline JPEG with chroma of every 2×2 pixels, or of grey.
 func encodeJPEG(f *frame, quality int) ([]byte, error) {
-	f = f.converted().toYCC()
-	r := image.Rect(0, 0, f.w, f.h)
-	var m image.Image
-	if len(f.colour) == 1 {
-		p := f.colour[0]
-		m = &image.Gray{Pix: p.pix, Stride: p.stride, Rect: r}
-	} else {
-		cb, cr := f.colour[1].flat(), f.colour[2].flat()
-		m = &image.YCbCr{
-			Y: f.colour[0].pix, Cb: cb.pix, Cr: cr.pix, YStride: f.colour[0].stride, CStride: cb.stride,
-			SubsampleRatio: image.YCbCrSubsampleRatio420, Rect: r,
-		}
+	const most = 1<<16 - 1
+	if f.w > most || f.h > most {
+		return nil, fmt.Errorf("a JPEG has no more than %d pixels a side", most)
 	}
-	var b bytes.Buffer
-	err := jpeg.Encode(&b, m, &jpeg.Options{Quality: min(max(quality, 1), 100)})
-	return b.Bytes(), err
+	return writeJPEG(f.converted().toYCC().colour, min(max(quality, 1), 100)), nil
 }

@@ -416,7 +416,11 @@ func (d *jpegDecoder) sequentialBlock() func(c *jpegComponent, x, y int) bool {
 		}
 		c.prediction += diff
 		quant := &d.quant[c.quant]
-		clear(b[:n*n])
+		if n == 4 { // with a known length it is a few instructions
+			clear(b[:16])
+		} else {
+			clear(b[:])
+		}
 		b[0] = c.prediction * quant[0]
 		last := d.bits.ac(c.acTab, quant, place, &b)
 		if last < 0 {

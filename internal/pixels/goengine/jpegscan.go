@@ -164,7 +164,7 @@ type coefficients = [128]int32
 // order of the stream. It returns the place in the stream of the last one; -1 for invalid data.
 func (r *bitReader) ac(h *huffman, quant *[64]int32, place *[64]uint8, block *coefficients) int {
 	buf, pos, acc, n := r.buf, r.pos, r.acc, r.n
-	k, last := 1, 0
+	k, last := uint(1), uint(0)
 	for k < 64 {
 		if n < 32 {
 			acc |= binary.BigEndian.Uint64(buf[pos:]) >> uint(n&63)
@@ -173,10 +173,10 @@ func (r *bitReader) ac(h *huffman, quant *[64]int32, place *[64]uint8, block *co
 		}
 		e := h.whole[acc>>(64-lookBits)]
 		if e&huffWhole != 0 {
-			used := int(e & 63)
+			used := e & 63
 			acc <<= uint(used)
-			n -= used
-			k += int(e >> 8 & 255)
+			n -= int(used)
+			k += uint(e >> 8 & 255)
 			if k > 63 {
 				break
 			}
@@ -202,7 +202,7 @@ func (r *bitReader) ac(h *huffman, quant *[64]int32, place *[64]uint8, block *co
 			}
 			break
 		}
-		k += int(symbol >> 4)
+		k += uint(symbol >> 4)
 		if k > 63 {
 			return -1
 		}
@@ -211,7 +211,7 @@ func (r *bitReader) ac(h *huffman, quant *[64]int32, place *[64]uint8, block *co
 		k++
 	}
 	r.pos, r.acc, r.n = pos, acc, n
-	return last
+	return int(last)
 }
 
 // unstuff appends to dst the entropy-coded data at the start of src, without the zeros that follow each 0xff, up to a

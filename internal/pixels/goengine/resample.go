@@ -84,15 +84,15 @@ func fix(dst []int16, w []float64, sum float64) {
 var midRows = sync.Pool{New: func() any { return new([]int16) }}
 
 // resample returns w×h samples of a part of p. The samples of p outside of the whole samples that the part touches do not
-// count. First comes a shrink by a whole factor that leaves at least twice the size, then the kernel.
+// count. First comes a shrink by a whole factor that leaves at least three times the size, then the kernel.
 func resample(p plane, k kernel, xs, ys span, w, h int) plane {
 	x0, x1 := cover(xs, p.w)
 	y0, y1 := cover(ys, p.h)
 	if x1-x0 == w && y1-y0 == h && xs == (span{float64(x0), float64(x1)}) && ys == (span{float64(y0), float64(y1)}) {
 		return plane{pix: p.pix[y0*p.stride+x0:], w: w, h: h, stride: p.stride}
 	}
-	fx := max(int((xs.to-xs.from)/float64(2*w)), 1)
-	fy := max(int((ys.to-ys.from)/float64(2*h)), 1)
+	fx := max(int((xs.to-xs.from)/float64(3*w)), 1)
+	fy := max(int((ys.to-ys.from)/float64(3*h)), 1)
 	if fx > 1 || fy > 1 {
 		p = boxShrink(plane{pix: p.pix[y0*p.stride+x0:], w: x1 - x0, h: y1 - y0, stride: p.stride}, fx, fy)
 		xs = span{(xs.from - float64(x0)) / float64(fx), (xs.to - float64(x0)) / float64(fx)}

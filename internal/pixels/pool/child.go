@@ -15,6 +15,9 @@ import (
 	"darkroom/internal/pixels"
 )
 
+// childEnv is the environment of a child. Go looks for its user there when it is built without a C library.
+var childEnv = []string{"USER=darkroom", "HOME=/nonexistent"}
+
 const (
 	startTimeout = 30 * time.Second
 	watchEvery   = 50 * time.Millisecond
@@ -27,6 +30,7 @@ type child struct {
 	cfg     Config
 	cmd     *exec.Cmd
 	conn    *conn
+	slot    slot
 	results *os.File
 	stderr  *beginning
 	done    chan struct{} // closed when the process is gone, and its end is in cmd.ProcessState
@@ -38,7 +42,6 @@ type child struct {
 // usage is what a process takes.
 type usage struct {
 	data, resident int64 // bytes of private writable memory, and of memory that is really there
-	cpu            time.Duration
 }
 
 // start starts a child and waits for it to be ready.
@@ -87,7 +90,7 @@ func launch(cfg Config) (*child, error) {
 	defer null.Close()
 	// Neither a context nor a shell: the pool ends it.
 	c.cmd = &exec.Cmd{
-		Path: cfg.Command[0], Args: cfg.Command, Env: []string{}, Dir: "/", Stdin: null, Stdout: null, Stderr: c.stderr,
+		Path: cfg.Command[0], Args: cfg.Command, Env: childEnv, Dir: "/", Stdin: null, Stdout: null, Stderr: c.stderr,
 		ExtraFiles: []*os.File{theirs, c.results}, SysProcAttr: processAttributes(), WaitDelay: lastWords,
 	}
 	started := make(chan error)
@@ -158,7 +161,7 @@ func (d *death) Error() string { return d.err.Error() }
 
 // derive has an image derived. After a *death, and after any error of ctx or closed, the child is gone.
 func (c *child) derive(
-	ctx context.Context, closed <-chan struct{}, in *input, r request,
+	ctx context.Context, closed <-chan struct{}, in input, r request,
 ) ([]pixels.Derivative, error) {
 	c.uses++
 	c.stderr.reset()
@@ -166,11 +169,19 @@ func (c *child) derive(
 	if c.idle.data > 0 {
 		r.Data = c.idle.data + c.cfg.Memory
 	}
-	before, _ := usageOf(c.cmd.Process.Pid)
+	file := in.File
+	if file == nil {
+		r.Shared = true
+		var err error
+		if file, err = c.slot.put(in.Data); err != nil {
+			return nil, fmt.Errorf("pass image to a pixel process: %w", err)
+		}
+	}
+	spent := cpuTime(c.cmd.Process.Pid)
 	var a answer
 	answered := make(chan error, 1)
 	go func() {
-		err := c.conn.send(r, in.file)
+		err := c.conn.send(r, file)
 		if err == nil {
 			err = c.conn.receive(&a)
 		}
@@ -196,7 +207,7 @@ func (c *child) derive(
 			c.end()
 			return nil, refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
 		case <-watch.C:
-			if err := c.overuse(before, in.size); err != nil {
+			if err := c.overuse(spent, in.size); err != nil {
 				c.end()
 				return nil, err
 			}
@@ -205,15 +216,14 @@ func (c *child) derive(
 }
 
 // overuse tells what a child takes that its own limits should have kept it from.
-func (c *child) overuse(before usage, source int64) error {
-	now, err := usageOf(c.cmd.Process.Pid)
-	switch {
-	case err != nil: // it is gone, or the system does not tell
-		return nil //nolint:nilerr // see above
-	case now.resident > c.idle.resident+c.cfg.Memory+source:
-		return tooMuchMemory(c.cfg)
-	case now.cpu-before.cpu > c.cfg.CPU+2*time.Second:
+func (c *child) overuse(spent time.Duration, source int64) error {
+	if cpuTime(c.cmd.Process.Pid)-spent > c.cfg.CPU+2*time.Second {
 		return tooMuchCPU(c.cfg)
+	}
+	now, err := usageOf(c.cmd.Process.Pid)
+	// An error says that it is gone, or that the system does not tell.
+	if err == nil && now.resident > c.idle.resident+c.cfg.Memory+max(source, c.slot.size) {
+		return tooMuchMemory(c.cfg)
 	}
 	return nil
 }
@@ -294,7 +304,9 @@ func (c *child) end() {
 	_ = c.closeFiles() // closed before, or nothing in them is kept
 }
 
-func (c *child) closeFiles() error { return errors.Join(c.conn.Close(), c.results.Close()) }
+func (c *child) closeFiles() error {
+	return errors.Join(c.conn.Close(), c.results.Close(), c.slot.close())
+}
 
 // beginning keeps the first bytes that are written to it.
 type beginning struct {

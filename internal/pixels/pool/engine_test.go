@@ -20,6 +20,7 @@ import (
 	_ "golang.org/x/image/webp" // decoded by the engine
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/goengine"
 	"darkroom/internal/pixels/pool"
 )
 
@@ -27,11 +28,9 @@ func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) < 2:
 	case os.Args[1] == "child":
-		if err := pool.Serve(openEngine); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+		serve(openEngine)
+	case os.Args[1] == "go-child":
+		serve(func(string, string) (pixels.Engine, error) { return goengine.New(), nil })
 	case os.Args[1] == "no-child":
 		fmt.Fprintln(os.Stderr, "no library, no luck")
 		os.Exit(3)
@@ -39,6 +38,14 @@ func TestMain(m *testing.M) {
 		beParent()
 	}
 	os.Exit(m.Run())
+}
+
+func serve(open pool.Open) {
+	if err := pool.Serve(open); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // order is what may follow an image, for the engine to do when it decodes it.

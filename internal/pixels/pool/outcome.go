@@ -78,7 +78,7 @@ func printable(r rune) rune {
 // outOfMemory are the words of Go, GLib, libvips, C++ and libc for that. Go cannot start a thread for want of it either.
 var outOfMemory = []string{
 	"out of memory", "cannot allocate memory", "failed to allocate", "unable to allocate", "bad_alloc",
-	"failed to create new os thread", "newosproc", "cannot map pages",
+	"failed to create new os thread", "newosproc", "pthread_create failed", "cannot map pages",
 }
 
 func wantsMemory(text string) bool {

@@ -7,9 +7,9 @@
 //   - no file but those of system libraries, which it may read (landlock), and no privileges, not even of root;
 //   - it dies with its parent.
 //
-// Pool.Check tells which of these hold on this machine. The source reaches a child as a descriptor that it maps, and
-// derivatives come back in a file in memory that is read, never mapped, so that a child cannot harm its parent by what
-// it does with either.
+// Pool.Check tells which of these hold on this machine. The source reaches a child in memory that both share, or as the
+// descriptor of a file; derivatives come back in another file in memory. The parent reads and writes these files and maps
+// none, so that a child cannot harm it by what it does with them.
 package pool
 
 import (
@@ -123,11 +123,10 @@ func New(cfg Config) (*Pool, error) {
 func (p *Pool) Derive(
 	ctx context.Context, src Source, lim pixels.Limits, outputs []pixels.Output,
 ) ([]pixels.Derivative, error) {
-	in, err := src.open()
+	in, err := src.check()
 	if err != nil {
 		return nil, fmt.Errorf("pass image to a pixel process: %w", err)
 	}
-	defer in.close()
 	var made []pixels.Derivative
 	for again := true; again; {
 		again = false

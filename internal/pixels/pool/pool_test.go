@@ -174,6 +174,26 @@ func TestWhatAnImageDoesToItsProcess(t *testing.T) {
 	}
 }
 
+// TestImagesOfAllLengths has each image served by what the one before has left.
+func TestImagesOfAllLengths(t *testing.T) {
+	p := open(t, pool.Config{Size: 1})
+	img := photo(t, 60, 40)
+	want, err := pixels.Derive(engine{}, img, pixels.Limits{}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, padding := range []int{0, 3 << 20, 10, 40 << 20, 0, 2 << 20} {
+		got, err := p.Derive(t.Context(), pool.Source{Data: append(bytes.Clone(img), make([]byte, padding)...)}, pixels.Limits{}, small)
+		if err != nil || !bytes.Equal(got[0].Data, want[0].Data) {
+			t.Errorf("with %d bytes after it: %v", padding, err)
+		}
+		// A shorter one does not end with what is left of the longer one.
+		if err := derive(t, p, img[:len(img)-20]); pixels.CodeOf(err) != pixels.CodeTruncated {
+			t.Errorf("cut, after one of %d bytes more: %v", padding, err)
+		}
+	}
+}
+
 func TestTooMuchOutput(t *testing.T) {
 	p := open(t, pool.Config{Size: 1, MaxOutput: 20_000})
 	before := pid(t, p)

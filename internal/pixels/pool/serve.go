@@ -62,6 +62,7 @@ type server struct {
 	conn    *conn
 	results *os.File
 	engine  pixels.Engine
+	shared  []byte // the memory that images are in
 }
 
 // open limits the process and opens the engine. Files and sockets may still be opened by it.
@@ -95,17 +96,15 @@ func (s *server) one() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
 	if err := limitImage(r); err != nil {
 		return err
 	}
-	var data []byte
-	if r.Size > 0 {
-		// The parent's copy is sealed, or it sees that the file has changed.
-		if data, err = unix.Mmap(int(f.Fd()), 0, int(r.Size), unix.PROT_READ, unix.MAP_SHARED); err != nil {
-			return fmt.Errorf("map image: %w", err)
-		}
-		defer func() { _ = unix.Munmap(data) }()
+	data, err := s.source(f, r)
+	if err != nil {
+		return err
+	}
+	if !r.Shared {
+		defer func() { _ = unix.Munmap(data) }() // fails for an empty one only
 	}
 	a := answer{ID: r.ID}
 	derivatives, err := pixels.Derive(s.engine, data, r.Limits, r.Outputs)
@@ -116,6 +115,42 @@ func (s *server) one() error {
 		a = answer{ID: r.ID, Code: pixels.CodeOf(err), Message: err.Error()}
 	}
 	return s.conn.send(a, nil)
+}
+
+// source returns the bytes of the image: those of the file, or of shared memory. The file is no longer needed then.
+func (s *server) source(f *os.File, r request) ([]byte, error) {
+	if f == nil {
+		if !r.Shared || r.Size > int64(len(s.shared)) {
+			return nil, errors.New("no image came with the request")
+		}
+		return s.shared[:r.Size], nil
+	}
+	defer f.Close()
+	size := r.Size
+	if r.Shared {
+		if s.shared != nil {
+			if err := unix.Munmap(s.shared); err != nil {
+				return nil, fmt.Errorf("unmap images: %w", err)
+			}
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return nil, fmt.Errorf("map images: %w", err)
+		}
+		size = info.Size()
+	}
+	if size == 0 {
+		return nil, nil
+	}
+	// Shared memory does not shrink; of a file that does, the parent sees it.
+	data, err := unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("map image: %w", err)
+	}
+	if r.Shared {
+		s.shared = data
+	}
+	return data[:r.Size], nil
 }
 
 // write puts the data of derivatives into the file for results, which is empty.
@@ -147,8 +182,8 @@ func limitImage(r request) error {
 	if err := unix.Getrlimit(unix.RLIMIT_CPU, &l); err != nil {
 		return fmt.Errorf("read limit of CPU time: %w", err)
 	}
-	seconds := int64(used.Utime.Sec) + int64(used.Stime.Sec) + 1 + r.CPU
-	l.Cur = min(uint64(seconds), uint64(l.Max))
+	seconds := used.Utime.Sec + used.Stime.Sec + 1 + r.CPU
+	l.Cur = min(uint64(seconds), l.Max)
 	if err := unix.Setrlimit(unix.RLIMIT_CPU, &l); err != nil {
 		return fmt.Errorf("limit CPU time: %w", err)
 	}

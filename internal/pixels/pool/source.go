@@ -13,51 +13,69 @@ type Source struct {
 	File *os.File
 }
 
-// input is a descriptor that a child maps.
+// input is a source that was looked at.
 type input struct {
-	file     *os.File
+	Source
 	size     int64
-	modified time.Time
-	own      bool
+	modified time.Time // of a file
 }
 
-func (s Source) open() (*input, error) {
+func (s Source) check() (input, error) {
 	if s.File == nil {
-		f, err := sealedFile(s.Data)
-		if err != nil {
-			return nil, err
-		}
-		return &input{file: f, size: int64(len(s.Data)), own: true}, nil
+		return input{Source: s, size: int64(len(s.Data))}, nil
 	}
 	info, err := s.File.Stat()
 	if err != nil {
-		return nil, err
+		return input{}, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", s.File.Name())
+		return input{}, fmt.Errorf("%s is no regular file", s.File.Name())
 	}
-	return &input{file: s.File, size: info.Size(), modified: info.ModTime()}, nil
+	return input{Source: s, size: info.Size(), modified: info.ModTime()}, nil
 }
 
 // changed tells whether a file is no longer what it was: a child that has mapped it may then have died of that.
-func (i *input) changed() bool {
-	if i.own {
+func (i input) changed() bool {
+	if i.File == nil {
 		return false
 	}
-	info, err := i.file.Stat()
+	info, err := i.File.Stat()
 	return err != nil || info.Size() != i.size || !info.ModTime().Equal(i.modified)
 }
 
-func (i *input) close() {
-	if i.own {
-		_ = i.file.Close() // nothing in it is kept
-	}
+const (
+	slotStep = 1 << 20  // slots grow in steps, so that few are made
+	slotKept = 32 << 20 // longer ones serve one image
+)
+
+// slot is a file in memory that the images of a child are written to, one after the other. The child has mapped it, so
+// that the pages of neither are made anew for each image, and it never shrinks.
+type slot struct {
+	file *os.File
+	size int64
 }
 
-// writeAll puts data into a file that has none.
-func writeAll(f *os.File, data []byte) (*os.File, error) {
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return nil, errors.Join(err, f.Close())
+// put puts data into the slot, and returns the file if it is another one than before, which the child does not know.
+func (s *slot) put(data []byte) (changed *os.File, err error) {
+	n := int64(len(data))
+	if s.file == nil || n > s.size || s.size > slotKept {
+		size := (n/slotStep + 1) * slotStep
+		file, err := memoryFile()
+		if err != nil {
+			return nil, err
+		}
+		if err := errors.Join(file.Truncate(size), sealLength(file), s.close()); err != nil {
+			return nil, errors.Join(err, file.Close())
+		}
+		s.file, s.size, changed = file, size, file
 	}
-	return f, nil
+	_, err = s.file.WriteAt(data, 0)
+	return changed, err
+}
+
+func (s *slot) close() error {
+	if s.file == nil {
+		return nil
+	}
+	return s.file.Close()
 }

@@ -32,36 +32,20 @@ func memoryFile() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "darkroom"), nil
 }
 
-// sealedFile returns a file in memory that holds data and cannot be altered.
-func sealedFile(data []byte) (*os.File, error) {
-	f, err := memoryFile()
-	if err != nil {
-		return nil, err
-	}
-	if f, err = writeAll(f, data); err != nil {
-		return nil, err
-	}
-	seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	if _, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals); err != nil {
-		return nil, errors.Join(os.NewSyscallError("seal", err), f.Close())
-	}
-	return f, nil
+// sealLength keeps a file in memory from becoming shorter, which would be fatal to those who have mapped it.
+func sealLength(f *os.File) error {
+	_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK)
+	return os.NewSyscallError("seal", err)
 }
 
-// usageOf reads what a process takes.
+// usageOf reads how much memory a process takes.
 func usageOf(pid int) (usage, error) {
 	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return usage{}, err
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return usage{}, err
-	}
 	pages := strings.Fields(string(statm))
-	// The name, in parentheses, may hold anything.
-	times := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(pages) < 6 || len(times) < 13 {
+	if len(pages) < 6 {
 		return usage{}, fmt.Errorf("read usage of process %d: unknown form", pid)
 	}
 	number := func(s string) int64 {
@@ -69,17 +53,26 @@ func usageOf(pid int) (usage, error) {
 		return n
 	}
 	page := int64(os.Getpagesize())
-	const ticks = 100 // of USER_HZ a second, on all systems that Go knows
-	return usage{
-		data: number(pages[5]) * page, resident: number(pages[1]) * page,
-		cpu: time.Duration(number(times[11])+number(times[12])) * time.Second / ticks,
-	}, nil
+	return usage{data: number(pages[5]) * page, resident: number(pages[1]) * page}, nil
+}
+
+// cpuTime is the CPU time that a process has taken; 0 if it is gone.
+func cpuTime(pid int) time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|2), &t); err != nil { // as clock_getcpuclockid makes it
+		return 0
+	}
+	return time.Duration(t.Nano())
 }
 
 // libraries are what the loader and engines that are opened at run time read.
 var libraries = []string{
 	"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache",
 }
+
+// accounts are the files in which the C library looks its user up, without which Beam, which is in the same binary, does
+// not start.
+var accounts = []string{"/etc/passwd", "/etc/nsswitch.conf"}
 
 // confineThread gives up, for the calling thread and the processes that it starts, all that a child does not need. The
 // files that exist among readable, and what is under them, may still be read and run.
@@ -95,7 +88,7 @@ func confineThread(readable []string) error {
 	if abi == 0 {
 		return nil // which Status tells
 	}
-	if err := landlock(abi, append(slices.Clone(libraries), readable...)); err != nil {
+	if err := landlock(abi, append(slices.Concat(libraries, accounts), readable...)); err != nil {
 		return fmt.Errorf("give up files: %w", err)
 	}
 	return nil

@@ -28,10 +28,12 @@ type hello struct {
 	Error  string // why there is no engine
 }
 
-// request asks for the derivatives of the image whose descriptor comes with it.
+// request asks for the derivatives of an image. A descriptor comes with it, unless the image is in the shared memory that
+// came with an earlier one.
 type request struct {
 	ID      uint64
 	Size    int64 // bytes of the image
+	Shared  bool  // the descriptor is that of shared memory, for images to come as well
 	CPU     int64 // seconds that it may take
 	Data    int64 // bytes of private memory that the process may have; 0: any number
 	Limits  pixels.Limits
@@ -119,7 +121,7 @@ func (c *conn) receive(message any) error {
 	return c.body(head, message)
 }
 
-// receiveFile reads a message and the descriptor that comes with it.
+// receiveFile reads a message and the descriptor that comes with it; nil if there is none.
 func (c *conn) receiveFile(message any) (*os.File, error) {
 	var head [4]byte
 	oob := make([]byte, unix.CmsgSpace(4))
@@ -142,19 +144,16 @@ func (c *conn) receiveFile(message any) (*os.File, error) {
 	if _, err = io.ReadFull(c, head[n:]); err == nil {
 		err = c.body(head, message)
 	}
-	if err != nil {
+	if err != nil && file != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	return file, nil
+	return file, err
 }
 
 func fileIn(oob []byte) (*os.File, error) {
 	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
+	if err != nil || len(messages) == 0 {
 		return nil, err
-	}
-	if len(messages) != 1 {
-		return nil, errors.New("no descriptor came with the message")
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {

@@ -1,0 +1,484 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"image"
+	"image/draw"
+	"image/jpeg"
+	"image/png"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/disintegration/imaging"
+	_ "golang.org/x/image/webp" // a photograph of the mosaic is one
+	"golang.org/x/sync/errgroup"
+
+	"darkroom/internal/pixels"
+	engines "darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pixelstest"
+	"darkroom/internal/pixels/pool"
+)
+
+// widths are those of the derivatives; their quality is 80, and 50 for AVIF.
+var widths = []int{1600, 800, 400, 200, 100}
+
+// pixelsBench measures what deriving takes, against vipsthumbnail, sharp, a pyramid in C over the same libvips, and
+// disintegration/imaging.
+type pixelsBench struct {
+	Photos string `help:"Folder of photographs of which the inputs are composed." default:"testdata/photos" type:"existingdir"`
+	Rounds int    `help:"Interleaved runs of each." default:"5"`
+	Repeat int    `help:"Times that an engine derives an image in each run; its median counts." default:"5"`
+}
+
+// contestant is who makes derivatives of a file. It returns the CPU milliseconds of one image, and the peak of the
+// resident memory in MB.
+type contestant struct {
+	name string
+	run  func(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error)
+}
+
+// errNotHere is why a contestant does not take part.
+var errNotHere = errors.New("not here")
+
+// Run measures.
+func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
+	dir, err := os.MkdirTemp("", "darkroom-bench-*")
+	if err != nil {
+		return fmt.Errorf("make a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	// In a process of its own: Linux counts what this one holds to the peak of those that it starts.
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if out, err := exec.CommandContext(ctx, self, "pixels-inputs", b.Photos, dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("compose the inputs: %w\n%s", err, out)
+	}
+	var files []string
+	for _, name := range inputNames {
+		files = append(files, filepath.Join(dir, name))
+	}
+	all, err := b.contestants(ctx, dir)
+	if err != nil {
+		return err
+	}
+	jpegs, three := []pixels.Format{pixels.JPEG}, []pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}
+	for _, f := range files {
+		if err := b.compare(ctx, all, f, jpegs); err != nil {
+			return err
+		}
+	}
+	if err := b.compare(ctx, all, files[0], three); err != nil {
+		return err
+	}
+	if err := b.quality(ctx, files[0], dir); err != nil {
+		return err
+	}
+	return b.workers(ctx, c.Binary, files[1])
+}
+
+// inputNames are the files that are derived: two baseline JPEGs, a progressive one, and a PNG.
+var inputNames = []string{"20MP.jpg", "12MP.jpg", "20MP-progressive.jpg", "12MP.png"}
+
+// pixelsInputsCmd composes photographs to images of a camera's size, which have a photograph's detail.
+type pixelsInputsCmd struct {
+	Photos string `arg:""`
+	Dir    string `arg:""`
+}
+
+// Run writes the files.
+func (c *pixelsInputsCmd) Run(ctx context.Context) error {
+	tiles, err := c.tiles()
+	if err != nil {
+		return err
+	}
+	path := func(i int) string { return filepath.Join(c.Dir, inputNames[i]) }
+	asJPEG := func(m image.Image) func(io.Writer) error {
+		return func(w io.Writer) error { return jpeg.Encode(w, m, &jpeg.Options{Quality: 90}) }
+	}
+	large, small := mosaic(tiles, 5472, 3648), mosaic(tiles, 4000, 3000)
+	if err := errors.Join(write(path(0), asJPEG(large)), write(path(1), asJPEG(small)),
+		write(path(3), func(w io.Writer) error { return png.Encode(w, small) })); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, "vips", "copy", path(0), path(2)+"[interlace,Q=90]").CombinedOutput(); err != nil {
+		return fmt.Errorf("make a progressive JPEG (apt-get install libvips-tools): %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (c *pixelsInputsCmd) tiles() ([]image.Image, error) {
+	entries, err := os.ReadDir(c.Photos)
+	if err != nil {
+		return nil, fmt.Errorf("read photographs: %w", err)
+	}
+	var tiles []image.Image
+	for _, e := range entries {
+		f, err := os.Open(filepath.Join(c.Photos, e.Name()))
+		if err != nil {
+			return nil, fmt.Errorf("read photographs: %w", err)
+		}
+		m, _, err := image.Decode(f)
+		_ = f.Close() // only read
+		if err == nil {
+			tiles = append(tiles, m)
+		}
+	}
+	if len(tiles) == 0 {
+		return nil, fmt.Errorf("read photographs: %s has none", c.Photos)
+	}
+	return tiles, nil
+}
+
+// mosaic covers an image with tiles, row by row.
+func mosaic(tiles []image.Image, width, height int) image.Image {
+	m := image.NewRGBA(image.Rect(0, 0, width, height))
+	for y, i := 0, 0; y < height; {
+		row := math.MaxInt
+		for x := 0; x < width; i++ {
+			t := tiles[i%len(tiles)]
+			size := t.Bounds().Size()
+			draw.Draw(m, image.Rectangle{Min: image.Pt(x, y), Max: image.Pt(x, y).Add(size)}, t, t.Bounds().Min, draw.Src)
+			x, row = x+size.X, min(row, size.Y)
+		}
+		y += row
+	}
+	return m
+}
+
+func write(path string, encode func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := encode(&b); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return os.WriteFile(path, b.Bytes(), 0o600)
+}
+
+// compare runs all contestants in turn and prints what they take.
+func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string, formats []pixels.Format) error {
+	fmt.Printf("%s to %d files (%v of widths %v): CPU milliseconds, min / median / max of %d runs; peak MB\n",
+		filepath.Base(file), len(formats)*len(widths), formats, widths, b.Rounds)
+	ms, mb := map[string][]float64{}, map[string][]float64{}
+	for range b.Rounds {
+		for _, c := range all {
+			cpu, peak, err := c.run(ctx, file, formats)
+			if errors.Is(err, errNotHere) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			ms[c.name], mb[c.name] = append(ms[c.name], cpu), append(mb[c.name], peak)
+		}
+	}
+	base := median(ms[nameThumbnail])
+	for _, c := range all {
+		if len(ms[c.name]) == 0 {
+			fmt.Printf("  %-34s not here\n", c.name)
+			continue
+		}
+		fmt.Printf("  %-34s %-26s %5.0f MB   vipsthumbnail takes %.2f×\n",
+			c.name, spread(ms[c.name], "%.0f"), median(mb[c.name]), base/median(ms[c.name]))
+	}
+	return nil
+}
+
+const nameThumbnail = "vipsthumbnail, once a file"
+
+func (b *pixelsBench) contestants(ctx context.Context, dir string) ([]contestant, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	repeat := strconv.Itoa(b.Repeat)
+	ours := func(name string) contestant {
+		return contestant{"darkroom, engine " + name, func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
+			if _, err := engines.Open(name, ""); err != nil {
+				return 0, 0, errNotHere
+			}
+			return measured(ctx, append([]string{self, "pixels-run", name, file, repeat}, names(formats)...)...)
+		}}
+	}
+	all := []contestant{ours(engines.Libvips), ours(engines.Go), {nameThumbnail, thumbnails(dir)}}
+	cProgram, err := buildPyramid(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, contestant{"pyramid in C over libvips", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
+		return measured(ctx, cProgram, file, strings.Join(names(formats), ","), repeat)
+	}})
+	script, err := installSharp(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return append(all,
+		contestant{"sharp, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
+			return measured(ctx, "node", script, file, strings.Join(names(formats), ","), repeat)
+		}},
+		contestant{"disintegration/imaging, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
+			if len(formats) > 1 {
+				return 0, 0, errNotHere // it knows neither WebP nor AVIF
+			}
+			return measured(ctx, self, "pixels-run", "imaging", file, repeat, string(pixels.JPEG))
+		}}), nil
+}
+
+func names(formats []pixels.Format) []string {
+	all := make([]string, len(formats))
+	for i, f := range formats {
+		all[i] = string(f)
+	}
+	return all
+}
+
+// measured runs a program that prints the CPU milliseconds of each image that it derives, one a line, and returns their
+// median.
+func measured(ctx context.Context, argv ...string) (ms, mb float64, err error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return 0, 0, fmt.Errorf("%w\n%s", err, stderr.Bytes())
+	}
+	var all []float64
+	for _, f := range strings.Fields(string(out)) {
+		v, err := strconv.ParseFloat(f, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("it prints %q", f)
+		}
+		all = append(all, v)
+	}
+	return median(all), peak(cmd), nil
+}
+
+// peak is the resident memory of a process at its largest, in MB.
+func peak(cmd *exec.Cmd) float64 {
+	return float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss) / 1024
+}
+
+// thumbnails runs vipsthumbnail for each file that is made, as it makes one of each run.
+func thumbnails(dir string) func(context.Context, string, []pixels.Format) (float64, float64, error) {
+	suffixes := map[pixels.Format]string{
+		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip]", pixels.AVIF: ".avif[Q=50,strip]",
+	}
+	return func(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error) {
+		for _, f := range formats {
+			for _, w := range widths {
+				cmd := exec.CommandContext(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", w),
+					"-o", filepath.Join(dir, thumbnailName(w))+suffixes[f])
+				cmd.Env = append(os.Environ(), "VIPS_CONCURRENCY=1")
+				if out, err := cmd.CombinedOutput(); err != nil {
+					return 0, 0, fmt.Errorf("%w\n%s", err, out)
+				}
+				ms += float64((cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Microseconds()) / 1000
+				mb = max(mb, peak(cmd))
+			}
+		}
+		return ms, mb, nil
+	}
+}
+
+func thumbnailName(width int) string { return fmt.Sprintf("thumbnail-%d", width) }
+
+// installSharp fetches sharp from npm and returns the script that runs it; no script if there is no npm.
+func installSharp(ctx context.Context, dir string) (string, error) {
+	folder := filepath.Join(dir, "sharp")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"pyramid.js", "package.json"} {
+		data, err := peerSources.ReadFile("peers/sharp/" + name)
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), data, 0o600); err != nil {
+			return "", err
+		}
+	}
+	cmd := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--loglevel=error")
+	cmd.Dir = folder
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("install sharp: %w\n%s", err, out)
+	}
+	return filepath.Join(folder, "pyramid.js"), nil
+}
+
+// buildPyramid compiles the pyramid in C, which opens libvips as our engine does.
+func buildPyramid(ctx context.Context, dir string) (string, error) {
+	source, err := peerSources.ReadFile("peers/vips/pyramid.c")
+	if err != nil {
+		return "", err
+	}
+	file, program := filepath.Join(dir, "pyramid.c"), filepath.Join(dir, "pyramid")
+	if err := os.WriteFile(file, source, 0o600); err != nil {
+		return "", err
+	}
+	if out, err := exec.CommandContext(ctx, "cc", "-O2", "-o", program, file, "-ldl").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the pyramid in C: %w\n%s", err, out)
+	}
+	return program, nil
+}
+
+// quality compares each size with what a resampler in floating point makes of all pixels.
+func (b *pixelsBench) quality(ctx context.Context, file, dir string) error {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	full, err := jpeg.Decode(bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	if _, _, err := thumbnails(dir)(ctx, file, []pixels.Format{pixels.JPEG}); err != nil {
+		return err
+	}
+	fmt.Printf("PSNR in dB against a resampler in floating point over all pixels of %s, JPEG of quality 80\n", filepath.Base(file))
+	size := full.Bounds().Size()
+	made := map[string][]pixels.Derivative{}
+	for _, name := range []string{engines.Libvips, engines.Go} {
+		if e, err := engines.Open(name, ""); err == nil {
+			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, outputs([]pixels.Format{pixels.JPEG})); err != nil {
+				return err
+			}
+		}
+	}
+	for i, w := range widths {
+		_, want := pixels.Output{Width: w}.Plan(size)
+		reference := pixelstest.Reference(full, full.Bounds(), want)
+		fmt.Printf("  %5d wide:", w)
+		for _, name := range []string{engines.Libvips, engines.Go} {
+			if len(made[name]) > 0 {
+				m, err := jpeg.Decode(bytes.NewReader(made[name][i].Data))
+				if err != nil {
+					return err
+				}
+				fmt.Printf("  %s %.2f", name, pixelstest.PSNR(m, reference))
+			}
+		}
+		theirs, err := imaging.Open(filepath.Join(dir, thumbnailName(w)+".jpg"))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("  vipsthumbnail %.2f\n", pixelstest.PSNR(theirs, reference))
+	}
+	return nil
+}
+
+// workers measures how much more two processes of the pool derive than one.
+func (b *pixelsBench) workers(ctx context.Context, binary, file string) error {
+	const images = 40
+	binary, err := filepath.Abs(binary)
+	if err != nil {
+		return fmt.Errorf("find the program to measure: %w", err)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var ratios []float64
+	for range b.Rounds {
+		var took [2]float64
+		for i := range took {
+			began := time.Now()
+			if err := deriveAll(ctx, binary, i+1, data, images); err != nil {
+				return err
+			}
+			took[i] = time.Since(began).Seconds()
+		}
+		ratios = append(ratios, took[0]/took[1])
+	}
+	fmt.Printf("two processes of the pool against one, %d times %s, engine auto: %s times as many images a second (%d CPUs)\n",
+		images, filepath.Base(file), spread(ratios, "%.2f"), runtime.NumCPU())
+	return nil
+}
+
+// deriveAll derives an image so many times with a pool of so many processes.
+func deriveAll(ctx context.Context, binary string, processes int, data []byte, images int) error {
+	p, err := pool.New(pool.Config{Size: processes, Command: []string{binary, "pixels-child"}})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(processes)
+	for range images {
+		group.Go(func() error {
+			_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, outputs([]pixels.Format{pixels.JPEG}))
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// pixelsRunCmd is one contestant in a process of its own.
+type pixelsRunCmd struct {
+	Engine  string          `arg:""`
+	File    string          `arg:""`
+	Repeat  int             `arg:""`
+	Formats []pixels.Format `arg:""`
+}
+
+// Run prints the CPU milliseconds of each image but the first, which warms up.
+func (c *pixelsRunCmd) Run() error {
+	data, err := os.ReadFile(c.File)
+	if err != nil {
+		return err
+	}
+	derive := func() error { return imagingPyramid(data) }
+	if c.Engine != "imaging" {
+		e, err := engines.Open(c.Engine, "")
+		if err != nil {
+			return err
+		}
+		wanted := outputs(c.Formats)
+		derive = func() error {
+			_, err := pixels.Derive(e, data, pixels.Limits{}, wanted)
+			return err
+		}
+	}
+	for i := range c.Repeat + 1 {
+		before := cpuSeconds()
+		if err := derive(); err != nil {
+			return err
+		}
+		if i > 0 {
+			fmt.Printf("%.3f\n", (cpuSeconds()-before)*1000)
+		}
+	}
+	return nil
+}
+
+func outputs(formats []pixels.Format) []pixels.Output {
+	var all []pixels.Output
+	for _, f := range formats {
+		for _, w := range widths {
+			all = append(all, pixels.Output{Width: w, Format: f})
+		}
+	}
+	return all
+}
+
+func imagingPyramid(data []byte) error {
+	m, err := imaging.Decode(bytes.NewReader(data))
+	for _, w := range widths {
+		if err != nil {
+			return err
+		}
+		m = imaging.Resize(m, w, 0, imaging.Lanczos)
+		err = imaging.Encode(io.Discard, m, imaging.JPEG, imaging.JPEGQuality(80))
+	}
+	return err
+}

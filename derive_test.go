@@ -1,0 +1,103 @@
+package main
+
+import (
+	"image"
+	_ "image/jpeg"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
+)
+
+// TestMain makes the test binary a pixel process where a pool starts it as one.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "pixels-child" {
+		if pool.Serve(engine.Open) != nil {
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestDeriveMakesAllSizesAndFormats(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	out, err := printed(t, "derive", "testdata/photos/friends.jpg", "testdata/photos/wine.png", "--out", dir, "--engine", "go",
+		"--sizes", "300,100x100", "--fit", "inside", "--format", "jpeg,webp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]image.Point{
+		"friends-300.jpg": {300, 450}, "friends-100x100.jpg": {67, 100}, "wine-300.jpg": {267, 400}, "wine-100x100.jpg": {67, 100},
+	} {
+		f, err := os.Open(filepath.Join(dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		c, format, err := image.DecodeConfig(f)
+		if err != nil || format != "jpeg" || image.Pt(c.Width, c.Height) != want {
+			t.Errorf("%s: %s %d×%d, %v", file, format, c.Width, c.Height, err)
+		}
+	}
+	all, err := os.ReadDir(dir)
+	if err != nil || len(all) != 8 || !strings.Contains(out, "8 files, ") || !strings.Contains(out, " of 2 images in ") {
+		t.Errorf("%d files, %v\n%s", len(all), err, out)
+	}
+}
+
+func TestDeriveTakesARecipe(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := printed(t, "derive", "testdata/photos/sunset.jpg", "--out", dir, "--engine", "go", "--recipe", "recipes/thumbnails.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"sunset-square-400.webp", "sunset-square-200.webp", "sunset-square-100.jpg"} {
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDeriveGoesOnAfterAnImageThatFails(t *testing.T) {
+	dir := t.TempDir()
+	photo, err := os.ReadFile("testdata/photos/sunset.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut := filepath.Join(dir, "cut.jpg")
+	if err := os.WriteFile(cut, photo[:len(photo)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := printed(t, "derive", cut, filepath.Join(dir, "none.jpg"), "go.mod", "testdata/photos/sunset.jpg", "--out", dir,
+		"--engine", "go", "--sizes", "50")
+	if err == nil || err.Error() != "3 of 4 images could not be derived" {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "sunset-50.jpg")); err != nil || !strings.Contains(out, "1 file, ") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, ".*")); err != nil || len(left) > 0 {
+		t.Errorf("%v is left, %v", left, err)
+	}
+}
+
+func TestDeriveRefusesInOneLine(t *testing.T) {
+	for want, args := range map[string][]string{
+		`--sizes (DARKROOM_SIZES): "wide": must be a width`:                     {"--sizes", "wide"},
+		"derive 0 as jpeg: width, height: one of them must be given":            {"--sizes", "0"},
+		`derive 100 as tga: format "tga": must be one of [jpeg png webp avif`:   {"--sizes", "100", "--format", "tga"},
+		`--background (DARKROOM_BACKGROUND) "red": must be a colour as #rrggbb`: {"--background", "red"},
+		"would be made of both":       {"recipes/../testdata/photos/sunset.jpg"},
+		"[3:1]":                       {"--recipe", "testdata/photos/LICENCES.md"},
+		"open pixel processes: ":      {"--engine", "libvips", "--libvips", t.TempDir()},
+		"make folder: mkdir go.mod: ": {"--out", "go.mod"},
+	} {
+		_, err := printed(t, append([]string{"derive", "testdata/photos/sunset.jpg"}, args...)...)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v, want %s", args, err, want)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package vips_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"testing"
+
+	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/pixelstest"
+	"darkroom/internal/pixels/vips"
+)
+
+// open opens libvips, or skips the test where there is none. DARKROOM_LIBVIPS names one; with DARKROOM_TEST_LIBVIPS=1,
+// as CI has it, there must be one.
+func open(t testing.TB) *vips.Engine {
+	t.Helper()
+	e, err := vips.Open(os.Getenv("DARKROOM_LIBVIPS"))
+	if err != nil {
+		if os.Getenv("DARKROOM_TEST_LIBVIPS") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	return e
+}
+
+func TestConformance(t *testing.T) { pixelstest.Run(t, open(t)) }
+
+// TestMemoryIsFreed counts what libvips holds, which is next to nothing once all pictures are closed, and looks that the
+// process does not grow, as it would if its objects leaked.
+func TestMemoryIsFreed(t *testing.T) {
+	e := open(t)
+	data, err := os.ReadFile("../../../testdata/photos/wine.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var outputs []pixels.Output
+	for _, side := range []int{64, 32} {
+		for _, f := range []pixels.Format{pixels.JPEG, pixels.WebP} {
+			outputs = append(outputs, pixels.Output{Width: side, Height: side, Format: f, Fit: pixels.Cover, Sharpen: 0.5})
+		}
+	}
+	broken := data[:len(data)/2]
+	facts := pixels.Facts{Format: pixels.PNG, Width: 267, Height: 400, Frames: 1, Orientation: 1}
+	round := func(n int) {
+		for range n {
+			if _, err := pixels.Derive(e, data, pixels.Limits{}, outputs); err != nil {
+				t.Fatal(err)
+			}
+			p, err := e.Decode(broken, facts, pixels.DecodeOptions{})
+			if err != nil {
+				continue
+			}
+			if _, err := p.NRGBA(); pixels.CodeOf(err) != pixels.CodeTruncated {
+				t.Fatalf("half a PNG: %v", err)
+			}
+			p.Close()
+		}
+	}
+	round(200)
+	before := resident(t)
+	round(1800)
+	// Its threads keep a few buffers until they end.
+	if n := vips.Allocated(e); n > 1<<20 {
+		t.Errorf("libvips holds %d bytes", n)
+	}
+	if grown := resident(t) - before; grown > 16<<20 {
+		t.Errorf("the process has grown by %d MiB", grown>>20)
+	}
+}
+
+// resident returns the memory of the process that is not Go's garbage, in bytes; 0 where the system does not tell.
+func resident(t *testing.T) int {
+	debug.FreeOSMemory()
+	b, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0
+	}
+	var total, pages int
+	if _, err := fmt.Sscan(string(b), &total, &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * os.Getpagesize()
+}
+
+// TestErrorsAreNotMixed has many goroutines fail in different ways: each gets its own error.
+func TestErrorsAreNotMixed(t *testing.T) {
+	e := open(t)
+	data, err := os.ReadFile("../../../testdata/photos/wine.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts := pixels.Facts{Format: pixels.PNG, Width: 267, Height: 400, Frames: 1, Orientation: 1}
+	try := func(data []byte) string {
+		p, err := e.Decode(data, facts, pixels.DecodeOptions{})
+		if err == nil {
+			_, err = p.NRGBA()
+			p.Close()
+		}
+		return fmt.Sprint(err)
+	}
+	cut, noPNG := data[:len(data)/2], bytes.Repeat([]byte("no PNG "), 1000)
+	wantCut, wantNone := try(cut), try(noPNG)
+	if wantCut == wantNone || try(data) != "<nil>" {
+		t.Fatalf("%q, %q", wantCut, wantNone)
+	}
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for range 20 {
+				data, want := data, "<nil>"
+				switch i % 3 {
+				case 0:
+					data, want = cut, wantCut
+				case 1:
+					data, want = noPNG, wantNone
+				}
+				if got := try(data); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func TestOpenFindsNothing(t *testing.T) {
+	empty := t.TempDir()
+	if _, err := vips.Open(empty); err == nil || !strings.Contains(err.Error(), empty) {
+		t.Errorf("an empty folder: %v", err)
+	}
+	file := filepath.Join(empty, "libvips.so.42")
+	if err := os.WriteFile(file, []byte("no library"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{empty, file, filepath.Join(empty, "nothing")} {
+		if _, err := vips.Open(path); err == nil {
+			t.Errorf("%s was opened", path)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	e := open(f)
+	for _, name := range []string{"friends.jpg", "life.webp", "wine.png"} {
+		data, err := os.ReadFile(filepath.Join("../../../testdata/photos", name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	output := []pixels.Output{{Width: 50, Height: 50, Format: pixels.JPEG}}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, err := pixels.Derive(e, data, pixels.Limits{MaxPixels: 1 << 22, MaxFrames: 20}, output)
+		if err != nil && pixels.CodeOf(err) == "" {
+			t.Errorf("an error without a code: %v", err)
+		}
+	})
+}
