@@ -23,6 +23,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/ptest"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
@@ -215,12 +216,28 @@ func (s *studio) files(t *testing.T) (data map[string]string, put map[string]tim
 func (s *studio) rejected(t *testing.T) (codes []string) {
 	t.Helper()
 	_, letters := s.letters(t)
-	for _, l := range letters {
-		e, err := event.Decode(l.Value)
-		if err != nil || l.Stage != "derive" || l.Topic != event.TopicImages || e.Type != event.TypeUploaded {
-			t.Errorf("letter %+v holds %+v, %v", l, e, err)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.ConsumeTopics(event.TopicRejected),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for len(codes) < len(letters) {
+		fetches := cl.PollFetches(t.Context())
+		if err := fetches.Err(); err != nil {
+			t.Fatal(err)
 		}
-		codes = append(codes, e.Image.ImageID+" "+l.Code)
+		fetches.EachRecord(func(r *kgo.Record) {
+			l, err := event.DecodeRejection(r.Value)
+			if err != nil || l.Stage != "derive" || l.Topic != event.TopicImages {
+				t.Errorf("letter %+v, %v", l, err)
+			}
+			e, err := event.Decode(l.Value)
+			if err != nil || e.Type != event.TypeUploaded || e.Image.ImageID != string(r.Key) || !e.Time.Equal(noon) {
+				t.Errorf("it holds %+v, %v", e, err)
+			}
+			codes = append(codes, e.Image.ImageID+" "+l.Code)
+		})
 	}
 	slices.Sort(codes)
 	return codes

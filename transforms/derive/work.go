@@ -53,12 +53,12 @@ func (w *work) run(ctx context.Context) error {
 		}
 	}
 	made, took, err := w.lab.derive(ctx, data, w.limits(), outputs)
-	if w.fn.Options.DryRun {
-		w.sample(made, took)
-		return err
-	}
 	if err != nil {
 		return err
+	}
+	if w.fn.Options.DryRun {
+		w.sample(made, took)
+		return nil
 	}
 	return w.keep(ctx, made)
 }
