@@ -22,10 +22,11 @@ const (
 	barThrottle = 50 * time.Millisecond
 )
 
-func newBar(w io.Writer, what string, total int64) *progressbar.ProgressBar {
-	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
+func newBar(w io.Writer, what string, total int64, more ...progressbar.Option) *progressbar.ProgressBar {
+	return progressbar.NewOptions64(total, append([]progressbar.Option{progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what),
 		progressbar.OptionShowCount(), progressbar.OptionSetWidth(30), progressbar.OptionThrottle(barThrottle),
-		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }))
+		progressbar.OptionOnCompletion(func() { fmt.Fprintln(w) }),
+	}, more...)...)
 }
 
 // waitReady waits until the address answers 200.

@@ -91,12 +91,21 @@ func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, se
 	if err := p.Check(ctx); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
-	if !p.Unbounded() {
-		if c.MetricsListen != "" {
-			return errors.New("--metrics-listen is for a pipeline that runs without end")
-		}
-		return c.runOn(ctx, log, io, name, p, func(*runners.Job) {})
+	if streaming, ok := p.(pipelines.Streaming); ok && streaming.Unbounded() {
+		return c.runStream(ctx, log, io, name, streaming)
 	}
+	if c.MetricsListen != "" {
+		return errors.New("--metrics-listen is for a pipeline that runs without end")
+	}
+	if batch, ok := p.(pipelines.Batch); ok {
+		return runBatch(ctx, io, name, batch, func(ctx context.Context, started func(*runners.Job)) error {
+			return c.runOn(ctx, log, io, name, p, started)
+		})
+	}
+	return c.runOn(ctx, log, io, name, p, func(*runners.Job) {})
+}
+
+func (c *pipelineRunCmd) runStream(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Streaming) error {
 	return c.watched(ctx, log, io, name, p, func(ctx context.Context, started func(*runners.Job)) error {
 		return c.runOn(ctx, log, io, name, p, started)
 	})
@@ -135,10 +144,10 @@ func (c *pipelineRunCmd) runOn(ctx context.Context, log *slog.Logger, io stdio, 
 // nameOfJob tells a bounded run from the stream of the same pipeline, so that who cancels, restarts or looks for the one
 // by its name never meets the other.
 func nameOfJob(name string, p pipelines.Pipeline) string {
-	if p.Unbounded() {
-		return name
+	if streaming, ok := p.(pipelines.Streaming); ok && !streaming.Unbounded() {
+		return name + "-bounded"
 	}
-	return name + "-bounded"
+	return name
 }
 
 func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pipeline) (*runners.Job, error) {
@@ -148,7 +157,7 @@ func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pi
 			return nil, err
 		}
 	}
-	if c.Runner == "spark" && p.Unbounded() {
+	if c.Runner == "spark" && pipelines.IsUnbounded(p) {
 		return nil, fmt.Errorf("--runner spark: %w; run it with --bounded, or on Flink", runners.ErrStreamingOnSpark)
 	}
 	pipeline, err := build(ctx, p)
@@ -159,7 +168,7 @@ func (c *pipelineRunCmd) submit(ctx context.Context, name string, p pipelines.Pi
 		return runners.Spark{JobServer: cmp.Or(c.JobServer, runners.DefaultSparkServer)}.Submit(ctx, name, pipeline, c.Workers, c.Option)
 	}
 	return runners.Flink{JobServer: cmp.Or(c.JobServer, runners.DefaultFlinkServer), REST: c.rest()}.Submit(
-		ctx, name, pipeline, p.Unbounded(), c.Workers, c.FlinkOptions)
+		ctx, name, pipeline, pipelines.IsUnbounded(p), c.Workers, c.FlinkOptions)
 }
 
 func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline,
@@ -169,8 +178,8 @@ func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio
 	if err != nil {
 		return err
 	}
-	if p.Unbounded() {
-		return stream(ctx, prism, name, p, c.MaxHeap, log, func(job *runners.Job) {
+	if streaming, ok := p.(pipelines.Streaming); ok && streaming.Unbounded() {
+		return stream(ctx, prism, name, streaming, c.MaxHeap, log, func(job *runners.Job) {
 			started(job)
 			fmt.Fprintf(io.out, "running %s\n", name)
 		})
@@ -183,6 +192,7 @@ func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio
 	if err != nil {
 		return err
 	}
+	started(job)
 	if err := job.Wait(ctx); err != nil {
 		if ctx.Err() != nil {
 			return job.Cancel(ctx)
@@ -195,8 +205,10 @@ func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio
 
 // build makes the pipeline, from where it is safe to begin again.
 func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
-	if err := p.Resume(ctx); err != nil {
-		return nil, err
+	if streaming, ok := p.(pipelines.Streaming); ok {
+		if err := streaming.Resume(ctx); err != nil {
+			return nil, err
+		}
 	}
 	pipeline, scope := beam.NewPipelineWithRoot()
 	p.Build(scope)
@@ -204,7 +216,7 @@ func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
 }
 
 // stream keeps a streaming pipeline running on Prism until ctx ends.
-func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Pipeline, maxHeap uint64,
+func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Streaming, maxHeap uint64,
 	log *slog.Logger, started func(*runners.Job),
 ) error {
 	return prism.Stream(ctx, runners.Streaming{
@@ -225,7 +237,7 @@ func (f flinkFlags) rest() runners.FlinkREST { return runners.FlinkREST{URL: f.F
 
 // jobFlags name a job on Flink.
 type jobFlags struct {
-	Name string `arg:"" help:"Name of the pipeline, and so of its job; that of a bounded run ends in -bounded."`
+	Name string `arg:"" help:"Name of the pipeline, and so of its job; that of a bounded run of a stream ends in -bounded."`
 	flinkFlags
 }
 
@@ -282,13 +294,13 @@ func (c *pipelineSavepointCmd) Run(ctx context.Context, io stdio) error {
 }
 
 type pipelineDrainCmd struct {
-	pipelines.Catalogue
+	pipelines.Streams
 	flinkFlags
 }
 
 // Run makes the pipeline's readers end, and waits for the job.
 func (c *pipelineDrainCmd) Run(ctx context.Context, io stdio, selected *kong.Context) error {
-	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
+	p := selected.Selected().Target.Addr().Interface().(pipelines.Streaming)
 	if err := c.rest().Drain(ctx, selected.Selected().Name, p.Drain); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type watch struct {
 	job atomic.Pointer[runners.Job]
 }
 
-func (f watchFlags) watch(name string, p pipelines.Pipeline, tables table.Store, log *slog.Logger) (*watch, error) {
+func (f watchFlags) watch(name string, p pipelines.Streaming, tables table.Store, log *slog.Logger) (*watch, error) {
 	w := &watch{}
 	src := p.Source()
 	var err error
@@ -57,7 +57,7 @@ func (w *watch) counters(ctx context.Context) ([]monitor.Counter, error) {
 }
 
 // watched runs a streaming pipeline while it is watched, and serves its metrics if there is an address for them.
-func (c *pipelineRunCmd) watched(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Pipeline,
+func (c *pipelineRunCmd) watched(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Streaming,
 	run func(ctx context.Context, started func(*runners.Job)) error,
 ) error {
 	tables, err := p.OpenTables(ctx)

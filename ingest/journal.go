@@ -15,7 +15,7 @@ import (
 const (
 	prefixIncoming = "_incoming/"
 	prefixJournal  = "_journal/"
-	prefixRecords  = "_records/"
+	prefixRecords  = event.RecordPrefix
 	prefixLeases   = "_leases/"
 )
 

@@ -13,13 +13,8 @@ import (
 // maxEvents is how many of an image's last events its record names.
 const maxEvents = 32
 
-// record is what is known of one image: the sum of the events that happened to it. The zero record is that of an image
-// that never was.
-type record struct {
-	Image     event.Image `json:"image"`
-	DeletedAt time.Time   `json:"deleted_at,omitzero"`
-	Events    []string    `json:"events"` // the ids of those that happened, the last ones, in order
-}
+// record is an image's record, with what events do to it.
+type record event.Record
 
 // errCorrupt says that S3 holds something else than was put there. Nobody can do anything but look at it.
 var errCorrupt = errors.New("not what was stored")
@@ -93,13 +88,9 @@ func (r record) encode() ([]byte, error) {
 }
 
 func decodeRecord(id string, data []byte) (record, error) {
-	var r record
-	if err := json.Unmarshal(data, &r); err != nil {
-		return record{}, fmt.Errorf("decode record of %s: %w: %w", id, errCorrupt, err)
+	r, err := event.DecodeRecord(id, data)
+	if err != nil {
+		return record{}, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	if r.Image.ImageID != id || !event.ValidTenant(r.Image.Tenant) || len(r.Image.SHA256) != 64 || r.Image.Bytes <= 0 ||
-		r.Image.UploadedAt.IsZero() || len(r.Events) == 0 {
-		return record{}, fmt.Errorf("decode record of %s: %w: it is no record of this image", id, errCorrupt)
-	}
-	return r, nil
+	return record(r), nil
 }

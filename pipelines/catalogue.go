@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"darkroom/internal/table"
+	"darkroom/runners"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -22,27 +24,50 @@ type Pipeline interface {
 	Validate() error
 	// Check returns an error if what the pipeline reads from or writes to is not there.
 	Check(ctx context.Context) error
-	// Resume makes the next Build start where a restart loses nothing and counts nothing twice.
-	Resume(ctx context.Context) error
 	// Build constructs the pipeline.
 	Build(s beam.Scope)
+}
+
+// Streaming is a pipeline that reads a topic, and may do so without end.
+type Streaming interface {
+	Pipeline
+	// Unbounded reports whether the pipeline, with these options, runs without end.
+	Unbounded() bool
+	// Resume makes the next Build start where a restart loses nothing and counts nothing twice.
+	Resume(ctx context.Context) error
 	// Source is what the pipeline reads.
 	Source() kafkaio.Source
 	// OpenTables opens the table store that the pipeline writes to.
 	OpenTables(ctx context.Context) (table.Store, error)
 	// Drain asks the readers of the pipeline's running job to end.
 	Drain(ctx context.Context) error
-	// Unbounded reports whether the pipeline, with these options, runs without end.
-	Unbounded() bool
+}
+
+// Batch is a pipeline that works through what there is, and tells what it did.
+type Batch interface {
+	Pipeline
+	// Progress is how much is done, and how much there is to do: zero as long as that is not known.
+	Progress(counters []runners.Counter) (done, total int64)
+	// Report prints what a job did that took so long. Its error says that not all of it could be done.
+	Report(w io.Writer, counters []runners.Counter, took time.Duration) error
+}
+
+// IsUnbounded reports whether the pipeline, with its options, runs without end.
+func IsUnbounded(p Pipeline) bool {
+	s, ok := p.(Streaming)
+	return ok && s.Unbounded()
+}
+
+// Streams holds the streaming pipelines by name.
+type Streams struct {
+	Live Live `cmd:"" help:"Analyse images as they arrive, find duplicates and keep the statistics."`
 }
 
 // Catalogue holds every pipeline by name.
 type Catalogue struct {
-	Live Live `cmd:"" help:"Analyse images as they arrive, find duplicates and keep the statistics."`
+	Streams
+	Derive Derive `cmd:"" help:"Make the derivatives that a recipe asks for: thumbnails, sizes, other formats."`
 }
-
-// All lists the catalogue.
-func All() map[string]Pipeline { return map[string]Pipeline{LiveName: &Live{}} }
 
 // CompleteTo is the event time before which all that a pipeline has read is in the tables; zero if that is not known.
 func CompleteTo(ctx context.Context, tables table.Store, pipeline string) (time.Time, error) {

@@ -58,7 +58,7 @@ func (l *Live) Summary() string {
 	return "images.events -> once -> analyze -> dedupe -> aggregate -> tables; streaming, or bounded with --bounded"
 }
 
-// Unbounded implements Pipeline.
+// Unbounded implements Streaming.
 func (l *Live) Unbounded() bool { return !l.Bounded }
 
 // Validate implements Pipeline.
@@ -92,7 +92,7 @@ func parseFrom(s string) (int64, error) {
 	return t.Truncate(aggregate.Window).UnixMilli(), err // windows are counted whole or not at all
 }
 
-// Resume implements Pipeline. Windows are counted anew by a job that starts anew, and a pane wins only if it has seen
+// Resume implements Streaming. Windows are counted anew by a job that starts anew, and a pane wins only if it has seen
 // more events than the one in the table. So reading begins far enough back that every window which an event to come may
 // still touch is counted whole: the allowed lateness before the time up to which all is done.
 func (l *Live) Resume(ctx context.Context) error {
@@ -115,7 +115,7 @@ func (l *Live) Resume(ctx context.Context) error {
 	return nil
 }
 
-// OpenTables implements Pipeline.
+// OpenTables implements Streaming.
 func (l *Live) OpenTables(ctx context.Context) (table.Store, error) {
 	store, err := open.Open(ctx, l.Table)
 	if err != nil {
@@ -129,7 +129,7 @@ func (l *Live) Check(ctx context.Context) error {
 	return kafkaio.Check(ctx, l.Kafka, l.EventsTopic, l.RejectedTopic)
 }
 
-// Source implements Pipeline.
+// Source implements Streaming.
 func (l *Live) Source() kafkaio.Source {
 	return kafkaio.Source{
 		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Skew: l.Skew.Milliseconds(),
@@ -137,7 +137,7 @@ func (l *Live) Source() kafkaio.Source {
 	}
 }
 
-// Drain implements Pipeline.
+// Drain implements Streaming.
 func (l *Live) Drain(ctx context.Context) error {
 	return kafkaio.Drain(ctx, l.Kafka, l.EventsTopic, LiveName)
 }

@@ -27,6 +27,8 @@ import (
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	"darkroom/internal/local"
+	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
 	"darkroom/internal/table"
 	"darkroom/internal/table/embedded"
 	"darkroom/pipelines"
@@ -36,20 +38,27 @@ import (
 // bucket is the one S3 bucket of this package's tests.
 var bucket blob.Config
 
+// objects is the S3 server that the bucket is on.
+var objects *local.S3
+
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "pixels-child" {
+		check(pool.Serve(engine.Open))
+		return
+	}
 	register.Function1x1(showMutation)
 	register.Function1x2(showLetter)
 	dir, err := os.MkdirTemp("", "darkroom-pipelines")
 	check(err)
-	s3, err := local.StartS3(context.Background(), local.S3Options{Dir: filepath.Join(dir, "s3")})
+	objects, err = local.StartS3(context.Background(), local.S3Options{Dir: filepath.Join(dir, "s3")})
 	check(err)
-	bucket = s3.Config("images")
+	bucket = objects.Config("images")
 	store, err := blob.Open(context.Background(), bucket)
 	check(err)
 	check(store.EnsureBucket(context.Background()))
 	*jobopts.Experiments = "prism_disable_sdf_split" // as runners.Prism does
 	code := ptest.MainRet(m)
-	check(s3.Close())
+	check(objects.Close())
 	check(os.RemoveAll(dir))
 	os.Exit(code)
 }

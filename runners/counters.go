@@ -20,11 +20,30 @@ type Counter struct {
 	Value                 int64
 }
 
-// Counters are the counters of the job's steps up to now.
+// lastCounters are those of a job that has ended.
+type lastCounters struct {
+	counters []Counter
+	err      error
+}
+
+// Counters are the counters of the job's steps up to now; after Wait those of the job.
 func (j *Job) Counters(ctx context.Context) ([]Counter, error) {
+	if last := j.last.Load(); last != nil {
+		return last.counters, last.err
+	}
 	if j.counters != nil {
 		return j.counters(ctx)
 	}
+	return j.serviceCounters(ctx)
+}
+
+func (j *Job) countLast(ctx context.Context) *lastCounters {
+	counters, err := j.serviceCounters(ctx)
+	return &lastCounters{counters, err}
+}
+
+// serviceCounters are the counters that the job service tells.
+func (j *Job) serviceCounters(ctx context.Context) ([]Counter, error) {
 	answer, err := j.client.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: j.id})
 	if err != nil {
 		return nil, fmt.Errorf("get job metrics: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
@@ -34,7 +35,8 @@ type Job struct {
 	steps    map[string]string                        // names of the transforms by their ids
 	stop     func(context.Context) error              // ends what the job needed beside its runner
 	cancel   func(context.Context) error              // ends the job; nil: its job service does
-	counters func(context.Context) ([]Counter, error) // nil: its job service tells them
+	counters func(context.Context) ([]Counter, error) // of the job while it runs; nil: its job service tells them
+	last     atomic.Pointer[lastCounters]             // once the job has ended
 }
 
 // ID is the job's id as its job service knows it.
@@ -128,6 +130,7 @@ func (j *Job) Wait(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		j.last.Store(j.countLast(ctx))
 		return errors.Join(ended(state, last), j.stop(ctx))
 	}
 }

@@ -40,11 +40,12 @@ type Config struct {
 	SecretKey string `help:"Secret key; empty for the SDK's own chain of credentials." env:"DARKROOM_S3_SECRET_KEY"`
 }
 
-// PutOptions are Put's conditions and the object's type.
+// PutOptions are Put's conditions, and the object's type and checksum.
 type PutOptions struct {
 	IfAbsent    bool   // refuse with ErrExists when the key has an object
 	IfMatch     string // refuse with ErrChanged unless the object's ETag is this one; the same bytes have the same
 	ContentType string
+	SHA256      []byte // of the data, if it is known: S3 checks it, and keeps it with the object
 }
 
 // Info describes an object.

@@ -3,6 +3,7 @@ package blob
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,9 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Put(ctx context.Context, key string, data []byte, o PutOptions) (etag string, err error) {
 	in := &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: bytes.NewReader(data), ContentType: text(o.ContentType)}
 	var options []func(*s3.Options)
+	if len(o.SHA256) > 0 {
+		in.ChecksumSHA256 = aws.String(base64.StdEncoding.EncodeToString(o.SHA256))
+	}
 	if o.IfAbsent {
 		in.IfNoneMatch = aws.String("*")
 	}

@@ -1,8 +1,6 @@
 package event
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,8 +49,7 @@ func (r Rejection) Encode() (key, value []byte, err error) {
 	}
 	id := r.ID
 	if id == "" {
-		sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d/%d/%s", r.Topic, r.Partition, r.Offset, r.Stage))
-		id = hex.EncodeToString(sum[:letterBytes])
+		id = LetterID(fmt.Sprintf("%s/%d/%d/%s", r.Topic, r.Partition, r.Offset, r.Stage))
 	}
 	value, err = json.Marshal(envelope{
 		SpecVersion: specVersion, ID: id, Source: "/darkroom/pipelines", Type: TypeRejected,

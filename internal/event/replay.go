@@ -1,6 +1,8 @@
 package event
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +23,12 @@ const MaxReplays = 1000
 
 // letterBytes is the length of a letter's id, which is written in lower-case hex.
 const letterBytes = 16
+
+// LetterID is the id of a dead letter that is known by something else than the place of its record.
+func LetterID(known string) string {
+	sum := sha256.Sum256([]byte(known))
+	return hex.EncodeToString(sum[:letterBytes])
+}
 
 func validLetter(id string) bool {
 	return len(id) == 2*letterBytes && strings.Trim(id, "0123456789abcdef") == ""

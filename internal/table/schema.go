@@ -68,6 +68,35 @@ type ImageStats struct {
 	Version     int64  `cql:"version,version"` // WindowStart + Events
 }
 
+// States of a variant.
+const (
+	StateMade   = "made"
+	StateFailed = "failed"
+)
+
+// Variant is one derivative of an image: what was made, or why it could not be; then the facts of the file are zero. It
+// is always written whole.
+type Variant struct {
+	ImageID      string `cql:"image_id,partition"`
+	Name         string `cql:"name,clustering"` // recipe/output
+	Tenant       string `cql:"tenant"`
+	State        string `cql:"state"`
+	Code         string `cql:"code"`     // why it failed: a stable word
+	Detail       string `cql:"detail"`   // why it failed: for a person
+	BlobKey      string `cql:"blob_key"` // where the file is in the bucket
+	Format       string `cql:"format"`
+	Width        int64  `cql:"width"`  // pixels
+	Height       int64  `cql:"height"` // pixels
+	Frames       int64  `cql:"frames"`
+	Bytes        int64  `cql:"bytes"`
+	Quality      int64  `cql:"quality"`         // with which it was encoded; 0 for formats that have none
+	SHA256       string `cql:"sha256"`          // of the file, lower-case hex
+	SourceSHA256 string `cql:"source_sha256"`   // of the image that it was made of
+	RecipeHash   string `cql:"recipe_hash"`     // of the output; another one makes the variant out of date
+	Engine       string `cql:"engine"`          // name and version of what made it
+	Version      int64  `cql:"version,version"` // the time of the job's making
+}
+
 // Progress says how far a pipeline has come.
 type Progress struct {
 	Pipeline   string `cql:"pipeline,partition"`
@@ -80,5 +109,6 @@ var (
 	Images        = Define[Image]("image")
 	HashBands     = Define[HashBand]("hash_band")
 	AllImageStats = Define[ImageStats]("image_stats")
+	Variants      = Define[Variant]("variant")
 	Progresses    = Define[Progress]("progress")
 )

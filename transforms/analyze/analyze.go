@@ -34,12 +34,6 @@ const (
 	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
 )
 
-// The codes of rejections that are this stage's own; the others are those of pixels.
-const (
-	codeMissing  = "blob-missing"
-	codeChecksum = "checksum-mismatch"
-)
-
 func init() {
 	register.DoFn5x1[context.Context, beam.EventTime, kafkaio.Record, func(beam.EventTime, table.Image),
 		func(beam.EventTime, kafkaio.Message), error](&imagesFn{})
@@ -257,7 +251,7 @@ func (f *imagesFn) known(ctx context.Context, row *table.Image, replay bool) (bo
 func (f *imagesFn) look(ctx context.Context, i event.Image, row *table.Image) (code, detail string, err error) {
 	object, err := f.blobs.Open(ctx, i.BlobKey(), "")
 	if errors.Is(err, blob.ErrNotFound) {
-		return codeMissing, "the bucket has no object " + i.BlobKey(), nil
+		return deadletter.CodeBlobMissing, "the bucket has no object " + i.BlobKey(), nil
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("open blob %s: %w", i.BlobKey(), err)
@@ -275,7 +269,7 @@ func (f *imagesFn) look(ctx context.Context, i event.Image, row *table.Image) (c
 		return "", "", fmt.Errorf("read blob %s: %w", i.BlobKey(), err)
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); sum != i.SHA256 {
-		return codeChecksum, fmt.Sprintf("the object's SHA-256 is %s, the event's %s", sum, i.SHA256), nil
+		return deadletter.CodeChecksum, fmt.Sprintf("the object's SHA-256 is %s, the event's %s", sum, i.SHA256), nil
 	}
 	row.Format, row.Width, row.Height, row.Frames = string(facts.Format), facts.Width, facts.Height, facts.Frames
 	row.Orientation, row.Camera, row.TakenAt = facts.Orientation, facts.Camera, facts.TakenAt

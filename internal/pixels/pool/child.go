@@ -113,7 +113,13 @@ func (c *child) run(started chan<- error) {
 		runtime.UnlockOSThread()
 		return
 	}
-	err := confineThread(append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path))
+	var err error
+	if c.cfg.Background {
+		err = lowerPriority()
+	}
+	if err == nil {
+		err = confineThread(append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path))
+	}
 	if err == nil {
 		err = c.cmd.Start()
 	}

@@ -39,6 +39,10 @@ type Config struct {
 	MaxOutput int64         // bytes of all derivatives of an image
 	MaxUses   int           // images until a process is replaced
 
+	// Background gives the children the lowest priority, so that they take the CPU time that nobody else wants. It has
+	// no effect but on Linux.
+	Background bool
+
 	// Command starts a child, which must call Serve: the program and its arguments. By default it is this binary with
 	// the argument pixels-child.
 	Command []string

@@ -94,6 +94,14 @@ func confineThread(readable []string) error {
 	return nil
 }
 
+// lowerPriority gives the thread, and what it starts, the lowest priority.
+func lowerPriority() error {
+	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 19); err != nil {
+		return fmt.Errorf("lower priority: %w", err)
+	}
+	return nil
+}
+
 func onMainThread() bool { return unix.Gettid() == unix.Getpid() }
 
 // landlockABI is the version of landlock; 0 where the kernel has none, or it is switched off.

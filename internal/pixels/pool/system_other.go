@@ -35,6 +35,8 @@ func sealLength(*os.File) error { return nil }
 
 func usageOf(int) (usage, error) { return usage{}, errors.ErrUnsupported }
 
+func lowerPriority() error { return nil }
+
 func cpuTime(int) time.Duration { return 0 }
 
 func onMainThread() bool { return false }

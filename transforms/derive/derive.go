@@ -1,0 +1,315 @@
+// Package derive makes the derivatives of images that a recipe asks for.
+package derive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"golang.org/x/sync/errgroup"
+
+	"darkroom/internal/blob"
+	"darkroom/internal/event"
+	"darkroom/internal/pixels"
+	"darkroom/internal/recipe"
+	"darkroom/internal/table"
+	"darkroom/internal/table/open"
+	"darkroom/transforms/deadletter"
+	"darkroom/transforms/kafkaio"
+)
+
+const (
+	stage = "derive"
+	// Images under way beside those that are being derived: they wait for S3 or the table store.
+	waiting = 8
+	// sampleSize is how many images a dry run derives in each worker.
+	sampleSize = 20
+
+	attempts   = 6
+	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
+)
+
+func init() {
+	register.DoFn3x0[context.Context, table.Image, func(table.Image)](&selectFn{})
+	register.DoFn3x1[context.Context, table.Image, func(kafkaio.Message), error](&variantsFn{})
+	register.Emitter1[table.Image]()
+	register.Emitter1[kafkaio.Message]()
+	beam.RegisterType(reflect.TypeFor[table.Image]())
+	beam.RegisterType(reflect.TypeFor[kafkaio.Message]())
+}
+
+// Namespace is that of this package's counters.
+const Namespace = "darkroom.derive"
+
+// The names of the counters. Of each image that was selected Images counts one when it is done with.
+const (
+	Selected   = "selected"    // images
+	PassedOver = "passed_over" // images that were selected, until their facts were known
+	Images     = "images"      // images done with, whatever became of them
+	Made       = "made"        // variants
+	Current    = "current"     // variants that were there
+	Failed     = "failed_"     // images; followed by the code, with an underscore for each hyphen
+	BytesIn    = "bytes_in"    // of images that were read
+	BytesOut   = "bytes_out"   // of variants that were made
+
+	// Those of a dry run.
+	PendingImages   = "pending_images" // images of which a variant is missing
+	PendingVariants = "pending_variants"
+	SampleImages    = "sample_images" // images that were really derived
+	SampleVariants  = "sample_variants"
+	SampleBytes     = "sample_bytes"  // of their variants
+	SampleMicros    = "sample_micros" // that deriving them took, divided by how many are derived at a time
+)
+
+// Options say what is made, where the images and their variants are, and what deriving may take.
+type Options struct {
+	Recipe   recipe.Recipe
+	Version  int64 // of the rows: the time of the job's making in microseconds
+	Blobs    blob.Config
+	TableDSN string
+	// EventsTopic is where a dead letter, which holds the event of the image's upload, is replayed to.
+	EventsTopic string
+
+	MaxBytes  int64 // an image of more bytes is refused
+	MaxPixels int64
+	Engine    string // as pool.Config takes it
+	Libvips   string
+	MaxShare  float64 // of the CPUs of each worker's machine: more than 0, at most 1
+
+	// DryRun writes nothing. It counts what is missing, and derives the first images of which something is, as a sample:
+	// their ids are hashes, so that an order by id is none of the images' own.
+	DryRun bool
+}
+
+// Variants makes what the recipe asks for of each image that it selects: it decodes an image once for all variants
+// which are missing or out of date, puts them into the bucket and then their rows into the table store. So whatever was
+// made counts at once, and a job that was interrupted is resumed by another. It does so itself, and not by way of a
+// collection of rows, since a runner may keep what a step emits back until all of a job's images are through.
+//
+// An image of which nothing can be made has rows of the state failed, and a dead letter; the next job tries it again.
+// When a store stays away, or no process can be started, the bundle fails and the runner tries it again.
+//
+//	Variants: PCollection<table.Image> -> PCollection<Message>
+func Variants(s beam.Scope, o Options, images beam.PCollection) (dead beam.PCollection) {
+	s = s.Scope("derive.Variants")
+	selected := beam.ParDo(s, &selectFn{Selection: o.Recipe.Select}, images)
+	return beam.ParDo(s, &variantsFn{Options: o}, beam.Reshuffle(s, selected))
+}
+
+type selectFn struct{ Selection recipe.Selection }
+
+func (f *selectFn) ProcessElement(ctx context.Context, i table.Image, emit func(table.Image)) {
+	if f.Selection.Selects(seen(i)) {
+		counter(Selected).Inc(ctx, 1)
+		emit(i)
+	}
+}
+
+// seen is an image as recipes see it.
+func seen(i table.Image) recipe.Image {
+	return recipe.Image{
+		ID: i.ImageID, Tenant: i.Tenant, Format: pixels.Format(i.Format), Bytes: i.Bytes, Width: i.Width, Height: i.Height,
+		UploadedAt: time.UnixMicro(i.UploadedAt),
+	}
+}
+
+func counter(name string) beam.Counter { return beam.NewCounter(Namespace, name) }
+
+// variantsFn works on several images at a time; they are done when the bundle is.
+type variantsFn struct {
+	Options Options
+
+	blobs  *blob.Store
+	tables table.Store
+	size   int // images derived at a time
+
+	group   *errgroup.Group
+	ctx     context.Context // of the bundle: it ends when an image fails it
+	sampled atomic.Int64
+
+	mu       sync.Mutex
+	outcomes []outcome // of images that nobody has been told of
+}
+
+// outcome is what became of one image.
+type outcome struct {
+	counts map[string]int64
+	letter *kafkaio.Message
+}
+
+func (f *variantsFn) Setup(ctx context.Context) (err error) {
+	if f.blobs, err = blob.Open(ctx, f.Options.Blobs); err != nil {
+		return fmt.Errorf("open blob store: %w", err)
+	}
+	if f.tables, err = open.Open(ctx, f.Options.TableDSN); err != nil {
+		return fmt.Errorf("open table store: %w", err)
+	}
+	f.size, _ = share(f.Options.MaxShare)
+	return nil
+}
+
+func (f *variantsFn) Teardown() error { return errors.Join(f.blobs.Close(), f.tables.Close()) }
+
+func (f *variantsFn) StartBundle(ctx context.Context, _ func(kafkaio.Message)) {
+	f.group, f.ctx = errgroup.WithContext(ctx)
+	f.group.SetLimit(f.size + waiting)
+	f.outcomes = nil
+}
+
+// ProcessElement begins with an image as soon as there is room for it.
+func (f *variantsFn) ProcessElement(ctx context.Context, i table.Image, kill func(kafkaio.Message)) error {
+	f.group.Go(func() error {
+		o, err := f.persistently(f.ctx, i)
+		if err != nil {
+			return err
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.outcomes = append(f.outcomes, o)
+		return nil
+	})
+	if f.ctx.Err() != nil {
+		return f.group.Wait()
+	}
+	f.tell(ctx, kill)
+	return nil
+}
+
+func (f *variantsFn) FinishBundle(ctx context.Context, kill func(kafkaio.Message)) error {
+	if err := f.group.Wait(); err != nil {
+		return err
+	}
+	f.tell(ctx, kill)
+	return nil
+}
+
+// tell counts what became of the images that are done, and emits their letters: that is for the bundle's own goroutine.
+func (f *variantsFn) tell(ctx context.Context, kill func(kafkaio.Message)) {
+	f.mu.Lock()
+	outcomes := f.outcomes
+	f.outcomes = nil
+	f.mu.Unlock()
+	for _, o := range outcomes {
+		for name, n := range o.counts {
+			counter(name).Inc(ctx, n)
+		}
+		if o.letter != nil {
+			kill(*o.letter)
+		}
+	}
+}
+
+// persistently tries again while something is away.
+func (f *variantsFn) persistently(ctx context.Context, i table.Image) (o outcome, err error) {
+	for n, pause := 1, firstPause; n <= attempts; n, pause = n+1, pause*2 {
+		if o, err = f.one(ctx, i, n); err == nil {
+			return o, nil
+		}
+		select {
+		case <-ctx.Done():
+			return o, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	return o, fmt.Errorf("derive image %s, %d times: %w", i.ImageID, attempts, err)
+}
+
+// one does all that is to be done for an image. An error says nothing of the image.
+func (f *variantsFn) one(ctx context.Context, i table.Image, attempt int) (outcome, error) {
+	rows, err := f.rows(ctx, i)
+	if err != nil {
+		return outcome{}, err
+	}
+	missing := outdated(f.Options.Recipe, i, rows)
+	o := outcome{counts: map[string]int64{Images: 1, Current: int64(len(f.Options.Recipe.Outputs) - len(missing))}}
+	if len(missing) == 0 {
+		return o, nil
+	}
+	if f.Options.DryRun && f.sampled.Add(1) > sampleSize {
+		o.counts[PendingImages], o.counts[PendingVariants] = 1, int64(len(missing))
+		return o, nil
+	}
+	l, err := enter(f.Options)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer l.leave()
+	w := work{fn: f, lab: l, image: i, missing: missing, outcome: o}
+	err = w.run(ctx)
+	var refused *pixels.Error
+	if errors.As(err, &refused) {
+		err = w.refuse(ctx, refused, attempt)
+	}
+	return w.outcome, err
+}
+
+// rows are the variants that the image has.
+func (f *variantsFn) rows(ctx context.Context, i table.Image) ([]table.Variant, error) {
+	var rows []table.Variant
+	query := table.Query{Table: table.Variants.Table().Name, Partition: table.Row{"image_id": i.ImageID}}
+	for cells, err := range f.tables.Scan(ctx, query) {
+		if err != nil {
+			return nil, fmt.Errorf("read variants of %s: %w", i.ImageID, err)
+		}
+		row, err := table.Variants.FromRow(cells)
+		if err != nil {
+			return nil, fmt.Errorf("read variants of %s: %w", i.ImageID, err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// outdated are the outputs that are missing among the variants of an image, or were made of other bytes or by other rules.
+func outdated(r recipe.Recipe, i table.Image, rows []table.Variant) (missing []recipe.Output) {
+	current := map[string]bool{}
+	for _, v := range rows {
+		if v.State == table.StateMade && v.SourceSHA256 == i.SHA256 {
+			current[v.Name+" "+v.RecipeHash] = true
+		}
+	}
+	for _, o := range r.Outputs {
+		if !current[r.VariantName(o)+" "+r.Hash(o)] {
+			missing = append(missing, o)
+		}
+	}
+	return missing
+}
+
+// upload is the record of the image's upload, as far as it can be told from its row.
+func (f *variantsFn) upload(i table.Image) (kafkaio.Record, error) {
+	e := event.NewUploaded(event.Image{
+		ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType, Filename: i.Filename,
+		UploadedAt: time.UnixMicro(i.UploadedAt),
+	})
+	key, value, err := e.Encode()
+	return kafkaio.Record{
+		Topic: f.Options.EventsTopic, Partition: -1, Offset: -1, Timestamp: e.Time.UnixMilli(), Key: key, Value: value,
+		// Each job's refusal is a letter of its own, so that one which was replayed does not hide the next.
+		Letter: event.LetterID(fmt.Sprintf("%s/%s/%s/%d", stage, e.ID, f.Options.Recipe.Name, f.Options.Version)),
+	}, err
+}
+
+// letter is the dead letter of an image that was refused.
+func (f *variantsFn) letter(i table.Image, refused *pixels.Error, attempt int) (kafkaio.Message, error) {
+	record, err := f.upload(i)
+	if err != nil {
+		return kafkaio.Message{}, err
+	}
+	return deadletter.Of(record, stage, event.Permanent, refused.Code, refused.Error(), attempt)
+}
+
+// FailedCode is the code of which a counter counts the images that failed, if it is such a counter.
+func FailedCode(name string) (code string, ok bool) {
+	code, ok = strings.CutPrefix(name, Failed)
+	return strings.ReplaceAll(code, "_", "-"), ok
+}
+
+func failedCounter(code string) string { return Failed + strings.ReplaceAll(code, "-", "_") }
