@@ -33,14 +33,10 @@ type pixelFlags struct {
 
 // open starts the pool of processes that decode. It fails at once where none can be started.
 func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
-	c := pool.Config{
+	p, err := pool.New(pool.Config{
 		Engine: f.Engine, Libvips: engine.Locate(f.Libvips), Size: f.Processes,
 		Memory: f.ImageMemory, Timeout: f.ImageTime, CPU: 2 * f.ImageTime,
-	}
-	if filepath.IsAbs(c.Libvips) {
-		c.ReadOnly = []string{filepath.Dir(c.Libvips)} // with the libraries beside it
-	}
-	p, err := pool.New(c)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open pixel processes: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
 )
 
@@ -72,7 +73,7 @@ func enter(o Options) (*lab, error) {
 	l.size, l.duty = share(k.share)
 	l.turns = make(chan struct{}, l.size)
 	var err error
-	l.pool, err = pool.New(pool.Config{Engine: k.engine, Libvips: k.libvips, Size: l.size, Background: true})
+	l.pool, err = pool.New(pool.Config{Engine: k.engine, Libvips: engine.Locate(k.libvips), Size: l.size, Background: true})
 	if err != nil {
 		return nil, fmt.Errorf("open pool of pixel processes: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -118,7 +119,7 @@ func (c *child) run(started chan<- error) {
 		err = lowerPriority()
 	}
 	if err == nil {
-		err = confineThread(append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path))
+		err = confineThread(c.readable())
 	}
 	if err == nil {
 		err = c.cmd.Start()
@@ -129,6 +130,15 @@ func (c *child) run(started chan<- error) {
 	}
 	_ = c.cmd.Wait() // its end is in ProcessState
 	close(c.done)
+}
+
+// readable are the files that a child may read beside those of all programs.
+func (c *child) readable() []string {
+	files := append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path)
+	if filepath.IsAbs(c.cfg.Libvips) {
+		files = append(files, filepath.Dir(c.cfg.Libvips)) // with the libraries beside it
+	}
+	return files
 }
 
 func (c *child) greet() error {
