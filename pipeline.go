@@ -137,8 +137,15 @@ func (c *pipelineRunCmd) runOn(ctx context.Context, log *slog.Logger, io stdio, 
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(io.out, "done %s\n", name)
+	printDone(io, name, p)
 	return nil
+}
+
+// printDone says that a pipeline has ended; a batch reports what it did instead.
+func printDone(io stdio, name string, p pipelines.Pipeline) {
+	if _, ok := p.(pipelines.Batch); !ok {
+		fmt.Fprintf(io.out, "done %s\n", name)
+	}
 }
 
 // nameOfJob tells a bounded run from the stream of the same pipeline, so that who cancels, restarts or looks for the one
@@ -199,7 +206,7 @@ func (c *pipelineRunCmd) onPrism(ctx context.Context, log *slog.Logger, io stdio
 		}
 		return err
 	}
-	fmt.Fprintf(io.out, "done %s\n", name)
+	printDone(io, name, p)
 	return nil
 }
 

@@ -150,8 +150,6 @@ func (s *studio) derive(t *testing.T, change func(*pipelines.Derive)) (*pipeline
 	return d, counters, nil
 }
 
-func same(*pipelines.Derive) {}
-
 // report is what the job tells, without the line of seconds.
 func (s *studio) report(t *testing.T, change func(*pipelines.Derive)) (string, error) {
 	t.Helper()
@@ -405,7 +403,9 @@ func TestDeriveGoesOnWhereItWasCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	var puts atomic.Int64
-	proxy := &httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = target.Scheme, target.Host }}
+	proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host // the host that was signed stays
+	}}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut && puts.Add(1) > 3 {
 			w.WriteHeader(http.StatusForbidden)

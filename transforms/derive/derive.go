@@ -135,7 +135,8 @@ type variantsFn struct {
 	sampled atomic.Int64
 
 	mu       sync.Mutex
-	outcomes []outcome // of images that nobody has been told of
+	outcomes []outcome     // of images that nobody has been told of
+	news     chan struct{} // has a token when there are some
 }
 
 // outcome is what became of one image.
@@ -160,7 +161,7 @@ func (f *variantsFn) Teardown() error { return errors.Join(f.blobs.Close(), f.ta
 func (f *variantsFn) StartBundle(ctx context.Context, _ func(kafkaio.Message)) {
 	f.group, f.ctx = errgroup.WithContext(ctx)
 	f.group.SetLimit(f.size + waiting)
-	f.outcomes = nil
+	f.outcomes, f.news = nil, make(chan struct{}, 1)
 }
 
 // ProcessElement begins with an image as soon as there is room for it.
@@ -173,6 +174,10 @@ func (f *variantsFn) ProcessElement(ctx context.Context, i table.Image, kill fun
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.outcomes = append(f.outcomes, o)
+		select {
+		case f.news <- struct{}{}:
+		default:
+		}
 		return nil
 	})
 	if f.ctx.Err() != nil {
@@ -183,11 +188,17 @@ func (f *variantsFn) ProcessElement(ctx context.Context, i table.Image, kill fun
 }
 
 func (f *variantsFn) FinishBundle(ctx context.Context, kill func(kafkaio.Message)) error {
-	if err := f.group.Wait(); err != nil {
-		return err
+	done := make(chan error, 1)
+	go func() { done <- f.group.Wait() }()
+	for {
+		select {
+		case <-f.news:
+			f.tell(ctx, kill)
+		case err := <-done:
+			f.tell(ctx, kill)
+			return err
+		}
 	}
-	f.tell(ctx, kill)
-	return nil
 }
 
 // tell counts what became of the images that are done, and emits their letters: that is for the bundle's own goroutine.
