@@ -60,6 +60,10 @@ soak: build ## Start a stream 50 times (STARTS), then throw each fault at 50,000
 # The images that Pillow is tested with, many of them broken or hostile.
 PILLOW     := pillow==11.3.0 --hash=sha256:3828ee7586cd0b2091b6209e5ad53e20d0649bbe87164a459d0676e035e8f523
 CORPUS     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/darkroom/corpus
+.PHONY: test-corpus
+test-corpus: corpus ## Throw a corpus of odd and hostile images at the pool of pixel processes. Needs pip.
+	DARKROOM_TEST_CORPUS=1 $(GO) test -count=1 -run '^TestCorpus$$' ./internal/pixels/pool
+
 .PHONY: corpus
 corpus: $(CORPUS)/pillow-11.3.0 ## Fetch the corpus of odd and hostile images that the pool of pixel processes is tested with. Needs pip.
 

@@ -21,19 +21,18 @@ import (
 
 // corpus is where `make corpus` puts the images that Pillow is tested with.
 func corpus(t *testing.T) string {
+	if os.Getenv("DARKROOM_TEST_CORPUS") == "" {
+		t.Skip("run make test-corpus")
+	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(cache, "darkroom", "corpus", "pillow-11.3.0")
-	if _, err := os.Stat(dir); err == nil {
-		return dir
+	if _, err := os.Stat(dir); err != nil {
+		t.Fatalf("no corpus: run make corpus: %v", err)
 	}
-	if os.Getenv("DARKROOM_TEST_CORPUS") != "" {
-		t.Fatalf("no corpus in %s: run make corpus", dir)
-	}
-	t.Skip("no corpus: run make corpus")
-	return ""
+	return dir
 }
 
 func TestCorpus(t *testing.T) {

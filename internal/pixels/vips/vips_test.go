@@ -62,9 +62,9 @@ func TestMemoryIsFreed(t *testing.T) {
 			p.Close()
 		}
 	}
-	round(200)
+	round(100)
 	before := resident(t)
-	round(1800)
+	round(500)
 	// Its threads keep a few buffers until they end.
 	if n := vips.Allocated(e); n > 1<<20 {
 		t.Errorf("libvips holds %d bytes", n)
