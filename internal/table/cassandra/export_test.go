@@ -2,8 +2,10 @@ package cassandra
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"darkroom/internal/table"
@@ -73,11 +75,20 @@ func MigrateTo(ctx context.Context, s table.Store, files fs.FS) error {
 	return s.(*Store).migrateTo(ctx, 1, all)
 }
 
-// MigrationText is the first of the program's own migrations.
-func MigrationText(t testing.TB) string {
-	b, err := migrationFiles.ReadFile("migrations/0001_tables.cql")
+// MigrationsAnd are the program's own migrations, and a next one.
+func MigrationsAnd(t testing.TB, next string) fs.FS {
+	all := fstest.MapFS{}
+	own, err := fs.Glob(migrationFiles, "migrations/*.cql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(b)
+	for _, path := range own {
+		data, err := migrationFiles.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[path] = &fstest.MapFile{Data: data}
+	}
+	all[fmt.Sprintf("migrations/%04d_next.cql", len(own)+1)] = &fstest.MapFile{Data: []byte(next)}
+	return all
 }

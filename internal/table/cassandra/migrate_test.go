@@ -6,20 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"darkroom/internal/table"
 	"darkroom/internal/table/cassandra"
 )
-
-func files(statements ...string) fstest.MapFS {
-	fs := fstest.MapFS{}
-	for i, cql := range statements {
-		fs[fmt.Sprintf("migrations/%04d_step.cql", i+1)] = &fstest.MapFile{Data: []byte(cql)}
-	}
-	return fs
-}
 
 // What the cluster then says of its tables is what Go says.
 func TestTheClusterHasTheTables(t *testing.T) {
@@ -101,12 +92,11 @@ func TestANewerSchemaIsRefused(t *testing.T) {
 func TestABrokenMigrationIsFinishedLater(t *testing.T) {
 	keyspace := newKeyspace(t)
 	s := openStore(t, config(t, keyspace))
-	first := cassandra.MigrationText(t)
-	bad := files(first, "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY); CREATE TABLE two (a nonsense PRIMARY KEY);")
-	if err := cassandra.MigrateTo(t.Context(), s, bad); err == nil || !strings.Contains(err.Error(), "0002_step") {
+	bad := cassandra.MigrationsAnd(t, "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY); CREATE TABLE two (a nonsense PRIMARY KEY);")
+	if err := cassandra.MigrateTo(t.Context(), s, bad); err == nil || !strings.Contains(err.Error(), "_next") {
 		t.Fatalf("a bad migration gives %v", err)
 	}
-	good := files(first, "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY); CREATE TABLE IF NOT EXISTS two (a text PRIMARY KEY);")
+	good := cassandra.MigrationsAnd(t, "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY); CREATE TABLE IF NOT EXISTS two (a text PRIMARY KEY);")
 	for range 2 {
 		if err := cassandra.MigrateTo(t.Context(), s, good); err != nil {
 			t.Fatal(err)
@@ -121,7 +111,7 @@ func TestALockExpires(t *testing.T) {
 	s := openStore(t, config(t, keyspace))
 	exec(t, session(t), "INSERT INTO %s.%s (name, owner) VALUES ('schema', 'dead') USING TTL 2", keyspace, cassandra.LockTable)
 	began := time.Now()
-	next := files(cassandra.MigrationText(t), "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY)")
+	next := cassandra.MigrationsAnd(t, "CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY)")
 	if err := cassandra.MigrateTo(t.Context(), s, next); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +125,7 @@ func TestALostLockStopsTheMigration(t *testing.T) {
 	keyspace := newKeyspace(t)
 	s := openStore(t, config(t, keyspace))
 	steal := fmt.Sprintf("INSERT INTO %s.%s (name, owner) VALUES ('schema', 'other') USING TTL 60", keyspace, cassandra.LockTable)
-	next := files(cassandra.MigrationText(t), steal+"; CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY)")
+	next := cassandra.MigrationsAnd(t, steal+"; CREATE TABLE IF NOT EXISTS one (a text PRIMARY KEY)")
 	if err := cassandra.MigrateTo(t.Context(), s, next); err == nil || !strings.Contains(err.Error(), "lock was lost") {
 		t.Errorf("a migration without its lock gives %v", err)
 	}
