@@ -41,7 +41,7 @@ type Lab struct {
 	pool  *pool.Pool
 
 	asked sync.Mutex
-	name  string // and version of the engine, once it was asked for them
+	info  pixels.EngineInfo // once a process was asked for it
 
 	users int // of this and the next labs holds the lock
 	idle  *time.Timer
@@ -113,18 +113,27 @@ func (l *Lab) Room(ctx context.Context, size int64) (release func(), err error) 
 	return func() { l.held.Release(size) }, nil
 }
 
-// Engine is the name and version of the engine.
-func (l *Lab) Engine(ctx context.Context) (string, error) {
+// Info is what the engine is and can do.
+func (l *Lab) Info(ctx context.Context) (pixels.EngineInfo, error) {
 	l.asked.Lock()
 	defer l.asked.Unlock()
-	if l.name == "" {
+	if l.info.Name == "" {
 		status, err := l.pool.Check(ctx)
 		if err != nil {
-			return "", err
+			return pixels.EngineInfo{}, err
 		}
-		l.name = status.Engine.Name + " " + status.Engine.Version
+		l.info = status.Engine
 	}
-	return l.name, nil
+	return l.info, nil
+}
+
+// Engine is the name and version of the engine.
+func (l *Lab) Engine(ctx context.Context) (string, error) {
+	info, err := l.Info(ctx)
+	if err != nil {
+		return "", err
+	}
+	return info.Name + " " + info.Version, nil
 }
 
 // Derive makes all outputs of an image when it is its turn. What it takes includes the rest that its duty asks for.
