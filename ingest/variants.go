@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -240,7 +241,13 @@ func (v *variants) make(ctx context.Context, job variant.Job) (served, error) {
 // makeOne makes a variant if there is room for it.
 func (v *variants) makeOne(job variant.Job) (f served, err error) {
 	result := variantMade
-	defer func() { v.metrics.variants.WithLabelValues(result).Inc() }()
+	defer func() {
+		if cause := recover(); cause != nil { // here it would end the process
+			v.log.Error("making a variant panicked", "image", job.Image.ImageID, "panic", cause, "stack", string(debug.Stack()))
+			result, err = variantError, refuse(service.KindInternal, "The variant could not be made.")
+		}
+		v.metrics.variants.WithLabelValues(result).Inc()
+	}()
 	select {
 	case v.room <- struct{}{}:
 	default:
