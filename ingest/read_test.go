@@ -149,6 +149,7 @@ func TestContent(t *testing.T) {
 		{"If-None-Match, weak, among others", []string{"If-None-Match", `"x", W/` + etag}, 304, 0, 0},
 		{"If-None-Match, star", []string{"If-None-Match", "*"}, 304, 0, 0},
 		{"If-None-Match of others", []string{"If-None-Match", `"x"`}, 200, 0, 100_000},
+		{"If-None-Match, behind the end", []string{"If-None-Match", etag, "Range", "bytes=100000-"}, 304, 0, 0},
 		{"If-Match", []string{"If-Match", `"x", ` + etag}, 200, 0, 100_000},
 		{"If-Match, star", []string{"If-Match", "*"}, 200, 0, 100_000},
 		{"If-Match of others", []string{"If-Match", `"x"`}, 412, 0, 0},

@@ -61,8 +61,7 @@ func newVariants(s *Service) *variants {
 	return v
 }
 
-// jobOf is the making of one output. The key in the bucket tells the original's bytes, since an id may get others once
-// its image was deleted.
+// jobOf is the making of one output.
 func jobOf(r record, o recipe.Output) variant.Job {
 	i := r.Image
 	return variant.Job{
@@ -70,10 +69,7 @@ func jobOf(r record, o recipe.Output) variant.Job {
 			ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType, Filename: i.Filename,
 			UploadedAt: i.UploadedAt.UnixMicro(),
 		},
-		Recipe: recipe.Recipe{
-			Name: recipe.ContentName, Outputs: []recipe.Output{o},
-			Target: "_variants/{tenant}/{id}/{recipe}/" + i.SHA256[:16] + "/{name}.{ext}",
-		},
+		Recipe: recipe.Recipe{Name: recipe.ContentName, Outputs: []recipe.Output{o}, Target: recipe.DefaultTarget},
 	}
 }
 

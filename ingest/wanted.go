@@ -42,18 +42,15 @@ type wanted struct {
 
 func (w wanted) auto() bool { return w.output.Format == formatAuto }
 
-// parse reads a query. It refuses an unknown or repeated parameter, a value that is not right, and parameters that
-// contradict each other; each refusal names the parameter.
+// parse reads a query. It refuses an unknown parameter, a value that is not right, and parameters that contradict each
+// other; each refusal names the parameter. One that is given twice the generated code has refused.
 func (v Variants) parse(rawQuery string) (w wanted, err error) {
 	if w.query, err = url.ParseQuery(rawQuery); err != nil {
 		return w, refuse(kindInvalidParameter, "The query cannot be read.")
 	}
-	for name, values := range w.query {
+	for name := range w.query {
 		if !slices.Contains(contentParameters, name) {
 			return w, refuse(kindInvalidParameter, "There is no parameter %.40q; there are %s.", name, strings.Join(contentParameters, ", "))
-		}
-		if len(values) > 1 {
-			return w, refuse(kindInvalidParameter, "%s is given %d times.", name, len(values))
 		}
 		w.variant = w.variant || slices.Contains(variantParameters, name)
 	}
@@ -151,9 +148,9 @@ func (w wanted) tenantOf(header *string) (*string, error) {
 }
 
 // authorize checks the signature of a request for content, and says how its answer may be cached. What a signed URL
-// names anybody who has the URL may see, and so caches may share it; but a deleted image should not stay in them until
-// the URL ends, and other bytes may be uploaded in its place, so that nothing is immutable. Without a signature the
-// tenant may be told by a header, which caches do not look at, and so the client alone may keep it, and has to ask.
+// names anybody who has the URL may see, and so caches may share it; but not until the URL ends, since a deleted image
+// should not stay in them for long. Without a signature the tenant may be told by a header, which caches do not look at,
+// and so the client alone may keep it, and has to ask.
 func (s *Service) authorize(escapedPath string, w wanted) (caching http.Header, err error) {
 	now := time.Now()
 	expires, err := s.cfg.Keys.Verify(escapedPath, w.query, now)
