@@ -33,9 +33,9 @@ func TestSignPrintsAURLThatCounts(t *testing.T) {
 	}
 	for want, args := range map[string][]string{
 		"--signing-keys (DARKROOM_SIGNING_KEYS): read signing keys: open ": {"sign", "http://h/", "--signing-keys", "nowhere"},
-		"--expires (DARKROOM_EXPIRES) 1ms: must be a second":         {"sign", "http://h/", "--signing-keys", file, "--expires", "1ms"},
-		"read query of the URL: ":                                    {"sign", "http://h/?%zz", "--signing-keys", file},
-		"--variant-sizes (DARKROOM_VARIANT_SIZES): \"1x\": must be":  {"ingest", "--ingest-listen", "127.0.0.1:0", "--variant-sizes", "800,1x"},
+		"--expires (DARKROOM_EXPIRES) 1ms: must be a second":               {"sign", "http://h/", "--signing-keys", file, "--expires", "1ms"},
+		"read query of the URL: ":                                          {"sign", "http://h/?%zz", "--signing-keys", file},
+		"--variant-sizes (DARKROOM_VARIANT_SIZES): \"1x\": must be":        {"ingest", "--ingest-listen", "127.0.0.1:0", "--variant-sizes", "800,1x"},
 	} {
 		if _, err := printed(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", args, err, want)

@@ -52,7 +52,7 @@ func TestChooseFormat(t *testing.T) {
 // TestSameRequestsAreTheSameOutput holds that no order and no default makes another variant, and that all others differ.
 func TestSameRequestsAreTheSameOutput(t *testing.T) {
 	limits := DefaultConfig().Variants
-	output := func(t *rapid.T, query string, f pixels.Format) (recipe.Output, bool) {
+	output := func(query string, f pixels.Format) (recipe.Output, bool) {
 		w, err := limits.parse(query)
 		if err != nil {
 			return recipe.Output{}, false
@@ -84,8 +84,8 @@ func TestSameRequestsAreTheSameOutput(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := draw(t), draw(t)
-		one, okA := output(t, a.Encode(), pixels.JPEG)
-		two, okB := output(t, b.Encode(), pixels.JPEG)
+		one, okA := output(a.Encode(), pixels.JPEG)
+		two, okB := output(b.Encode(), pixels.JPEG)
 		if !okA {
 			return
 		}
@@ -110,7 +110,7 @@ func TestSameRequestsAreTheSameOutput(t *testing.T) {
 		if explicit["h"] == nil {
 			delete(explicit, "h")
 		}
-		if again, ok := output(t, explicit.Encode(), pixels.AVIF); !ok || again != one {
+		if again, ok := output(explicit.Encode(), pixels.AVIF); !ok || again != one {
 			t.Fatalf("%v is %+v, and %v %+v", a, one, explicit, again)
 		}
 	})
