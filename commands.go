@@ -30,6 +30,7 @@ type ingestCmd struct {
 	Table        string        `help:"Table store with the facts that GET gives, as tcp://host:port or cassandra://host/keyspace; none if empty." placeholder:"DSN"`
 	MaxBytes     int64         `help:"Largest image, in bytes." default:"67108864"`
 	SweepAfter   time.Duration `help:"Age at which the sweeper publishes an upload that could not be." default:"30s"`
+	contentFlags
 }
 
 // Run serves until ctx ends.
@@ -57,6 +58,11 @@ func (c *ingestCmd) Run(ctx context.Context, log *slog.Logger, io stdio) error {
 func newIngest(
 	ctx context.Context, c *ingestCmd, tables table.Store, log *slog.Logger, registry *prometheus.Registry,
 ) (*ingest.Service, error) {
+	cfg := ingest.DefaultConfig()
+	cfg.Brokers, cfg.MaxBytes, cfg.SweepAfter = c.Kafka, c.MaxBytes, c.SweepAfter
+	if err := c.config(&cfg); err != nil {
+		return nil, err
+	}
 	blobs, err := blob.Open(ctx, c.S3)
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
@@ -64,8 +70,6 @@ func newIngest(
 	if err := blobs.EnsureBucket(ctx); err != nil {
 		return nil, fmt.Errorf("ensure bucket %s: %w", c.S3.Bucket, err)
 	}
-	cfg := ingest.DefaultConfig()
-	cfg.Brokers, cfg.MaxBytes, cfg.SweepAfter = c.Kafka, c.MaxBytes, c.SweepAfter
 	return ingest.New(cfg, blobs, tables, log, registry)
 }
 

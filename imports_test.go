@@ -17,6 +17,7 @@ var rules = map[string]struct {
 	"internal/pixels":     {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic", "net/http", "net"}},
 	"internal/deadletter": {ours: []string{"internal/event"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/recipe":     {ours: []string{"internal/pixels"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/variant":    {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/recipe", "internal/pixels", "internal/pixels/"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/monitor":    {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/service":    {not: []string{"github.com/apache/beam"}},
 	"internal/blob":       {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
@@ -28,7 +29,7 @@ var rules = map[string]struct {
 	"transforms/":         {ours: []string{"internal/", "transforms/"}, not: []string{"flag", "os", "github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
 	"pipelines":           {ours: []string{"internal/blob", "internal/recipe", "internal/table", "internal/table/", "transforms/", "runners"}, not: []string{"flag", "os", "github.com/gin-gonic"}},
 	"runners":             {not: []string{"github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
-	"ingest":              {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/service"}, not: []string{"github.com/apache/beam"}},
+	"ingest":              {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/recipe", "internal/service", "internal/signedurl", "internal/variant"}, not: []string{"github.com/apache/beam"}},
 	"statsapi":            {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/service"}, not: []string{"github.com/apache/beam"}},
 }
 

@@ -36,6 +36,7 @@ type cli struct {
 	Table       tableCmd       `cmd:"" help:"Run the embedded table store alone."`
 	Pipeline    pipelineCmd    `cmd:"" help:"List the pipelines, run one, or look after one on Flink."`
 	Deadletter  deadletterCmd  `cmd:"" help:"List, show and replay the records that could not be processed."`
+	Sign        signCmd        `cmd:"" help:"Sign the URL of an image, so that whoever has it may fetch the image for a time."`
 	Derive      deriveCmd      `cmd:"" help:"Make sizes and formats of local images."`
 	Probe       probeCmd       `cmd:"" help:"Show what images are: format, size, camera, time."`
 	Doctor      doctorCmd      `cmd:"" help:"Say what this machine has: the pixel engine that is used and why, codecs, programs."`
@@ -108,6 +109,9 @@ func run(ctx context.Context, args []string, io stdio) error {
 
 // fieldNames puts the flag for the field of a package's configuration that its own error names.
 var fieldNames = strings.NewReplacer("MaxBytes ", "--max-bytes ", "SweepAfter ", "--sweep-after ", "Brokers ", "--kafka ",
+	"RequireSignature needs keys", "--require-signature needs --signing-keys", "Variants.Processes ", "--variant-processes ",
+	"Variants.Waiting ", "--variant-queue ", "Variants.Timeout ", "--variant-timeout ", "Variants.MaxPixels ", "--variant-max-pixels ",
+	"Variants.MaxSide ", "--variant-max-side ", "Variants.Sizes has", "--variant-sizes:",
 	"PostgresDSN: ", "--postgres: ", "blob: endpoint ", "--s3-endpoint ", "blob: no bucket ", "--s3-bucket: no bucket ",
 	"blob: access key and secret key ", "--s3-access-key and --s3-secret-key ")
 

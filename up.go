@@ -39,6 +39,7 @@ type upCmd struct {
 	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
 	Real         bool        `help:"Run on the real parts (darkroom stack): Kafka, Cassandra with Debezium, Flink, PostgreSQL. They go on when this ends."`
 	watchFlags
+	contentFlags
 	PostgresBin string `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
 }
 
@@ -134,6 +135,7 @@ func (s *services) connect(
 	registry := service.NewRegistry()
 	s.ingest, err = newIngest(ctx, &ingestCmd{
 		Kafka: live.Kafka, S3: live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
+		contentFlags: c.contentFlags,
 	}, tables, log, registry)
 	if err != nil {
 		return err

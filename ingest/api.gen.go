@@ -128,6 +128,8 @@ type ImageID = string
 
 // Problem defines model for Problem.
 type Problem struct {
+	// Code Why, as a stable word, where a type has several reasons.
+	Code   *string `json:"code,omitempty"`
 	Detail *string `json:"detail,omitempty"`
 	Status int     `json:"status"`
 	Title  string  `json:"title"`
@@ -210,6 +212,43 @@ type GetImageParams struct {
 
 // GetContentParams defines parameters for GetContent.
 type GetContentParams struct {
+	// W Width of the box in pixels that the variant fits. The variant is never larger than the image.
+	W *int `form:"w,omitempty" json:"w,omitempty"`
+
+	// H Height of the box. With `fit=inside` one of both is enough.
+	H *int `form:"h,omitempty" json:"h,omitempty"`
+
+	// Fit `inside` (unless given): the whole image within the box. `cover`: the whole box, what is outside is cut off.
+	// `exact`: the image is stretched. The last two need `w` and `h`.
+	Fit *string `form:"fit,omitempty" json:"fit,omitempty"`
+
+	// Gravity What `fit=cover` keeps, `centre` unless given; where most happens; what people look at first.
+	Gravity *string `form:"gravity,omitempty" json:"gravity,omitempty"`
+
+	// Format `auto` (unless given) is what `Accept` likes best of AVIF, WebP and JPEG, in this order among equals. AVIF and
+	// WebP count only where `Accept` names them, since `*/*` is sent by all who know neither. Instead of JPEG it is PNG
+	// for an image that came as PNG, GIF or WebP, which may be transparent. With `animate=true` it is WebP or GIF.
+	Format *string `form:"format,omitempty" json:"format,omitempty"`
+
+	// Q Quality, 1 to 100, rounded to a multiple of 5; what is usual for the format unless given. PNG and GIF have none.
+	Q *int `form:"q,omitempty" json:"q,omitempty"`
+
+	// Animate `true` keeps all frames, in webp and gif. Otherwise a variant is of the first.
+	Animate *string `form:"animate,omitempty" json:"animate,omitempty"`
+
+	// Tenant Stands for `Darkroom-Tenant`, which an `<img>` cannot send. In a signed URL it alone counts.
+	Tenant *string `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// Expires When a signed URL ends, in seconds since 1970.
+	Expires *string `form:"expires,omitempty" json:"expires,omitempty"`
+
+	// Key The id of the key that signed the URL.
+	Key *string `form:"key,omitempty" json:"key,omitempty"`
+
+	// Signature Unpadded base64url of the HMAC-SHA256 of `darkroom-url-v1`, the path, and the query without signature, ordered by
+	// name, each on a line.
+	Signature *string `form:"signature,omitempty" json:"signature,omitempty"`
+
 	// Range One range of bytes. Several at once, and other units, are passed over, as RFC 9110 allows.
 	Range *string `json:"Range,omitempty"`
 
@@ -229,6 +268,43 @@ type GetContentParams struct {
 
 // HeadContentParams defines parameters for HeadContent.
 type HeadContentParams struct {
+	// W Width of the box in pixels that the variant fits. The variant is never larger than the image.
+	W *int `form:"w,omitempty" json:"w,omitempty"`
+
+	// H Height of the box. With `fit=inside` one of both is enough.
+	H *int `form:"h,omitempty" json:"h,omitempty"`
+
+	// Fit `inside` (unless given): the whole image within the box. `cover`: the whole box, what is outside is cut off.
+	// `exact`: the image is stretched. The last two need `w` and `h`.
+	Fit *string `form:"fit,omitempty" json:"fit,omitempty"`
+
+	// Gravity What `fit=cover` keeps, `centre` unless given; where most happens; what people look at first.
+	Gravity *string `form:"gravity,omitempty" json:"gravity,omitempty"`
+
+	// Format `auto` (unless given) is what `Accept` likes best of AVIF, WebP and JPEG, in this order among equals. AVIF and
+	// WebP count only where `Accept` names them, since `*/*` is sent by all who know neither. Instead of JPEG it is PNG
+	// for an image that came as PNG, GIF or WebP, which may be transparent. With `animate=true` it is WebP or GIF.
+	Format *string `form:"format,omitempty" json:"format,omitempty"`
+
+	// Q Quality, 1 to 100, rounded to a multiple of 5; what is usual for the format unless given. PNG and GIF have none.
+	Q *int `form:"q,omitempty" json:"q,omitempty"`
+
+	// Animate `true` keeps all frames, in webp and gif. Otherwise a variant is of the first.
+	Animate *string `form:"animate,omitempty" json:"animate,omitempty"`
+
+	// Tenant Stands for `Darkroom-Tenant`, which an `<img>` cannot send. In a signed URL it alone counts.
+	Tenant *string `form:"tenant,omitempty" json:"tenant,omitempty"`
+
+	// Expires When a signed URL ends, in seconds since 1970.
+	Expires *string `form:"expires,omitempty" json:"expires,omitempty"`
+
+	// Key The id of the key that signed the URL.
+	Key *string `form:"key,omitempty" json:"key,omitempty"`
+
+	// Signature Unpadded base64url of the HMAC-SHA256 of `darkroom-url-v1`, the path, and the query without signature, ordered by
+	// name, each on a line.
+	Signature *string `form:"signature,omitempty" json:"signature,omitempty"`
+
 	// DarkroomTenant Whose image it is: 1 to 63 lower-case letters, digits and inner hyphens; `default` when absent. An image of
 	// another tenant is 404, and nothing is matched across tenants.
 	DarkroomTenant *Tenant `json:"Darkroom-Tenant,omitempty"`
@@ -254,10 +330,10 @@ type ServerInterface interface {
 	// GetImage An image's facts and state
 	// (GET /v1/images/{id})
 	GetImage(c *gin.Context, id Id, params GetImageParams)
-	// GetContent An image's bytes
+	// GetContent An image's bytes, or those of a variant
 	// (GET /v1/images/{id}/content)
 	GetContent(c *gin.Context, id Id, params GetContentParams)
-	// HeadContent The headers of an image's bytes
+	// HeadContent The headers of the bytes that GET sends
 	// (HEAD /v1/images/{id}/content)
 	HeadContent(c *gin.Context, id Id, params HeadContentParams)
 }
@@ -465,6 +541,94 @@ func (siw *ServerInterfaceWrapper) GetContent(c *gin.Context) {
 	// Parameter object where we will unmarshal all parameters from the context
 	var params GetContentParams
 
+	// ------------- Optional query parameter "w" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "w", c.Request.URL.Query(), &params.W, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter w: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "h" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "h", c.Request.URL.Query(), &params.H, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter h: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "fit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fit", c.Request.URL.Query(), &params.Fit, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter fit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "gravity" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "gravity", c.Request.URL.Query(), &params.Gravity, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter gravity: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "animate" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "animate", c.Request.URL.Query(), &params.Animate, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter animate: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", c.Request.URL.Query(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tenant: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "expires" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expires", c.Request.URL.Query(), &params.Expires, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expires: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", c.Request.URL.Query(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter key: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "signature" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "signature", c.Request.URL.Query(), &params.Signature, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter signature: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	headers := c.Request.Header
 
 	// ------------- Optional header parameter "Range" -------------
@@ -589,6 +753,94 @@ func (siw *ServerInterfaceWrapper) HeadContent(c *gin.Context) {
 
 	// Parameter object where we will unmarshal all parameters from the context
 	var params HeadContentParams
+
+	// ------------- Optional query parameter "w" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "w", c.Request.URL.Query(), &params.W, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter w: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "h" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "h", c.Request.URL.Query(), &params.H, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter h: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "fit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "fit", c.Request.URL.Query(), &params.Fit, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter fit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "gravity" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "gravity", c.Request.URL.Query(), &params.Gravity, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter gravity: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "animate" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "animate", c.Request.URL.Query(), &params.Animate, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter animate: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "tenant" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "tenant", c.Request.URL.Query(), &params.Tenant, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tenant: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "expires" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "expires", c.Request.URL.Query(), &params.Expires, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter expires: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "key", c.Request.URL.Query(), &params.Key, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter key: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "signature" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "signature", c.Request.URL.Query(), &params.Signature, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter signature: %w", err), http.StatusBadRequest)
+		return
+	}
 
 	headers := c.Request.Header
 

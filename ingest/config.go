@@ -3,7 +3,13 @@ package ingest
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"runtime"
+	"strconv"
 	"time"
+
+	"darkroom/internal/pixels"
+	"darkroom/internal/signedurl"
 )
 
 // maxMaxBytes is how much S3 copies at once.
@@ -21,7 +27,50 @@ type Config struct {
 	LeaseFor   time.Duration // how long a dead upload keeps others off its Idempotency-Key
 	StallAfter time.Duration // a body of which no byte arrives for this long is refused
 	KafkaWait  time.Duration // how long an upload waits for Kafka before it leaves its event to the sweeper
+
+	Variants         Variants
+	Keys             signedurl.Keys // that signed URLs count with; none if empty
+	RequireSignature bool           // content is sent to signed URLs only
 }
+
+// Variants says which variants are made on request, and what that may take.
+type Variants struct {
+	Engine, Libvips string // as pool.Config takes them
+
+	Processes int           // variants made at a time
+	Waiting   int           // that wait for their turn; more are refused
+	Timeout   time.Duration // of making one; the wait may take as long again
+	MaxPixels int64         // of an original
+	MaxSide   int           // of a variant
+	Sizes     []Size        // the only ones that are made; any up to MaxSide if there are none
+}
+
+// Size is a box as a request gives it. A side that is not given is 0.
+type Size struct{ Width, Height int }
+
+// UnmarshalText reads a size: 800 is a width, 300x200 a box, x200 a height.
+func (s *Size) UnmarshalText(text []byte) error {
+	m := sizePattern.FindStringSubmatch(string(text))
+	if m == nil || m[1]+m[2] == "" {
+		return fmt.Errorf("%q: must be a width such as 800, a box such as 300x200, or a height such as x200", text)
+	}
+	s.Width, _ = strconv.Atoi(m[1]) // digits or nothing, as the height
+	s.Height, _ = strconv.Atoi(m[2])
+	return nil
+}
+
+func (s Size) String() string {
+	text := ""
+	if s.Width > 0 {
+		text = strconv.Itoa(s.Width)
+	}
+	if s.Height > 0 {
+		text += "x" + strconv.Itoa(s.Height)
+	}
+	return text
+}
+
+var sizePattern = regexp.MustCompile(`^([1-9]\d{0,4})?(?:x([1-9]\d{0,4}))?$`)
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
@@ -33,6 +82,10 @@ func DefaultConfig() Config {
 		LeaseFor:      10 * time.Second,
 		StallAfter:    30 * time.Second,
 		KafkaWait:     time.Second,
+		Variants: Variants{
+			Engine: "auto", Processes: runtime.GOMAXPROCS(0), Waiting: 64, Timeout: 30 * time.Second,
+			MaxPixels: pixels.DefaultLimits.MaxPixels, MaxSide: 4096,
+		},
 	}
 }
 
@@ -46,12 +99,34 @@ func (c Config) Validate() error {
 	if c.MaxBytes <= 0 || c.MaxBytes > maxMaxBytes {
 		wrong("MaxBytes", fmt.Sprintf("is not between 1 and %d", maxMaxBytes))
 	}
+	if c.RequireSignature && len(c.Keys) == 0 {
+		wrong("RequireSignature", "needs keys")
+	}
+	v := c.Variants
+	if v.Processes < 1 {
+		wrong("Variants.Processes", "is not positive")
+	}
+	if v.Waiting < 0 {
+		wrong("Variants.Waiting", "is negative")
+	}
+	if v.MaxPixels < 1 {
+		wrong("Variants.MaxPixels", "is not positive")
+	}
+	if v.MaxSide < 1 || v.MaxSide > pixels.MaxSide {
+		wrong("Variants.MaxSide", fmt.Sprintf("is not between 1 and %d", pixels.MaxSide))
+	}
+	for _, s := range v.Sizes {
+		if max(s.Width, s.Height) > v.MaxSide {
+			wrong("Variants.Sizes", fmt.Sprintf("has %s, of which a side is longer than %d", s, v.MaxSide))
+		}
+	}
 	for _, d := range []struct {
 		field string
 		value time.Duration
 	}{
 		{"SweepAfter", c.SweepAfter}, {"SweepEvery", c.SweepEvery}, {"LeftoverAfter", c.LeftoverAfter},
 		{"LeaseFor", c.LeaseFor}, {"StallAfter", c.StallAfter}, {"KafkaWait", c.KafkaWait},
+		{"Variants.Timeout", v.Timeout},
 	} {
 		if d.value <= 0 {
 			wrong(d.field, "is not positive")

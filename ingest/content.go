@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,109 +15,173 @@ import (
 
 	"darkroom/internal/blob"
 	"darkroom/internal/service"
+	"darkroom/internal/variant"
 )
+
+// served is bytes that are to be sent: those of an image or of a variant.
+type served struct {
+	key       string // of the object that they are in
+	data      []byte // themselves, where they are at hand
+	size      int64
+	sha256    string
+	mediaType string
+	label     string
+	variant   *variant.Job // of which they are; nil for the original
+}
+
+// etag is the strong ETag: the hash of the bytes.
+func (f served) etag() string { return `"` + f.sha256 + `"` }
+
+func original(r record) served {
+	i := r.Image
+	return served{key: i.BlobKey(), size: i.Bytes, sha256: i.SHA256, mediaType: i.MediaType, label: i.Filename}
+}
+
+// contentRequest is what GET and HEAD of content have in common.
+type contentRequest struct {
+	id                   string
+	tenant               *string
+	ifMatch, ifNoneMatch *string
+	byteRange, ifRange   *string
+}
 
 // GetContent answers GET /v1/images/{id}/content.
 func (a api) GetContent(c *gin.Context, id Id, p GetContentParams) {
-	r, ok := a.s.mayRead(c, id, p.DarkroomTenant, deref(p.IfMatch), deref(p.IfNoneMatch))
-	if !ok {
-		return
+	a.s.serveContent(c, contentRequest{id, p.DarkroomTenant, p.IfMatch, p.IfNoneMatch, p.Range, p.IfRange})
+}
+
+// HeadContent answers HEAD /v1/images/{id}/content.
+func (a api) HeadContent(c *gin.Context, id Id, p HeadContentParams) {
+	a.s.serveContent(c, contentRequest{id: id, tenant: p.DarkroomTenant, ifMatch: p.IfMatch, ifNoneMatch: p.IfNoneMatch})
+}
+
+func (s *Service) serveContent(c *gin.Context, q contentRequest) {
+	f, caching, err := s.findContent(c, q)
+	if err == nil {
+		err = s.send(c, q, f, caching)
 	}
-	all := span{0, r.Image.Bytes}
-	part, whole := all, true
-	if p.Range != nil && (p.IfRange == nil || *p.IfRange == etagOf(r)) {
+	if err != nil {
+		s.fail(c, err)
+	}
+}
+
+// findContent finds out what is to be sent, and makes it where it has to be made.
+func (s *Service) findContent(c *gin.Context, q contentRequest) (f served, caching http.Header, err error) {
+	w, err := s.cfg.Variants.parse(c.Request.URL.RawQuery)
+	if err != nil {
+		return f, nil, err
+	}
+	caching, err = s.authorize(c.Request.URL.EscapedPath(), w)
+	if err != nil {
+		return f, nil, err
+	}
+	if q.tenant, err = w.tenantOf(q.tenant); err != nil {
+		return f, nil, err
+	}
+	r, err := s.findStored(c.Request.Context(), q.id, q.tenant)
+	if err != nil || !w.variant {
+		return original(r), caching, err
+	}
+	if w.auto() {
+		caching.Set("Vary", "Accept")
+	}
+	o, err := w.outputFor(s.variants.format(c, w, r))
+	if err != nil {
+		return f, nil, err
+	}
+	f, err = s.variants.get(c.Request.Context(), r, o)
+	return f, caching, err
+}
+
+// send sends a file, the part of it that is asked for, or that the client has it.
+func (s *Service) send(c *gin.Context, q contentRequest, f served, caching http.Header) error {
+	if q.ifMatch != nil && !matches(*q.ifMatch, f.etag(), false) {
+		return refuse(kindPrecondition, "The ETag is %s.", f.etag())
+	}
+	unchanged := q.ifNoneMatch != nil && matches(*q.ifNoneMatch, f.etag(), true)
+	part, whole := span{0, f.size}, true
+	if !unchanged && q.byteRange != nil && (q.ifRange == nil || *q.ifRange == f.etag()) {
 		var err error
-		if part, whole, err = parseRange(*p.Range, r.Image.Bytes); err != nil {
-			c.Header("Content-Range", fmt.Sprintf("bytes */%d", r.Image.Bytes))
-			a.s.fail(c, err)
-			return
+		if part, whole, err = parseRange(*q.byteRange, f.size); err != nil {
+			c.Header("Content-Range", fmt.Sprintf("bytes */%d", f.size))
+			return err
 		}
+	}
+	body, err := s.openFile(c.Request, f, part, whole, unchanged)
+	if missing := errors.Is(err, blob.ErrNotFound) || errors.Is(err, errSize); missing && f.variant != nil {
+		if f, err = s.variants.make(c.Request.Context(), *f.variant); err == nil {
+			return s.send(c, q, f, caching) // it is at hand now, and cannot be missing again
+		}
+		return err
+	} else if missing {
+		return s.lost(f, err)
+	} else if err != nil {
+		return err
+	}
+	defer body.Close()
+	for name, values := range caching {
+		c.Header(name, values[0])
+	}
+	c.Header("ETag", f.etag())
+	if unchanged {
+		c.Status(http.StatusNotModified)
+		return nil
+	}
+	describe(c, f, part)
+	c.Status(http.StatusOK)
+	if !whole {
+		c.Header("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.from, part.to-1, f.size))
+		c.Status(http.StatusPartialContent)
+	}
+	if c.Request.Method != http.MethodHead {
+		s.sendBody(c, body)
+	}
+	return nil
+}
+
+// openFile opens what is to be sent of a file, which is nothing where only the headers are.
+func (s *Service) openFile(r *http.Request, f served, part span, whole, unchanged bool) (io.ReadCloser, error) {
+	switch {
+	case unchanged:
+		return http.NoBody, nil
+	case f.data != nil:
+		return io.NopCloser(bytes.NewReader(f.data[part.from:part.to])), nil
+	case r.Method == http.MethodHead:
+		_, err := s.blobs.Stat(r.Context(), f.key)
+		return http.NoBody, err
 	}
 	header := ""
 	if !whole {
 		header = fmt.Sprintf("bytes=%d-%d", part.from, part.to-1)
 	}
-	o, err := a.s.blobs.Open(c.Request.Context(), r.Image.BlobKey(), header)
-	if err == nil && o.Size != part.to-part.from {
-		err = errors.Join(fmt.Errorf("open %s: %w", r.Image.BlobKey(), errSize), o.Body.Close())
-	}
+	o, err := s.blobs.Open(r.Context(), f.key, header)
 	if err != nil {
-		a.s.fail(c, a.s.lost(r, err))
-		return
+		return nil, err
 	}
-	defer o.Body.Close()
-	describe(c, r, part)
-	if whole {
-		c.Status(http.StatusOK)
-	} else {
-		c.Header("Content-Range", fmt.Sprintf("bytes %d-%d/%d", part.from, part.to-1, r.Image.Bytes))
-		c.Status(http.StatusPartialContent)
+	if o.Size != part.to-part.from {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", f.key, errSize), o.Body.Close())
 	}
-	a.s.sendBody(c, o.Body)
+	return o.Body, nil
 }
 
-// HeadContent answers HEAD /v1/images/{id}/content.
-func (a api) HeadContent(c *gin.Context, id Id, p HeadContentParams) {
-	r, ok := a.s.mayRead(c, id, p.DarkroomTenant, deref(p.IfMatch), deref(p.IfNoneMatch))
-	if !ok {
-		return
-	}
-	if _, err := a.s.blobs.Stat(c.Request.Context(), r.Image.BlobKey()); err != nil {
-		a.s.fail(c, a.s.lost(r, err))
-		return
-	}
-	describe(c, r, span{0, r.Image.Bytes})
-	c.Status(http.StatusOK)
-}
-
-// mayRead returns the record of an image whose content is to be sent. Otherwise it has answered the request.
-func (s *Service) mayRead(c *gin.Context, id string, tenant *string, ifMatch, ifNoneMatch string) (record, bool) {
-	r, err := s.findStored(c.Request.Context(), id, tenant)
-	if err == nil && ifMatch != "" && !matches(ifMatch, etagOf(r), false) {
-		err = refuse(kindPrecondition, "The image's ETag is %s.", etagOf(r))
-	}
-	if err != nil {
-		s.fail(c, err)
-		return record{}, false
-	}
-	if ifNoneMatch != "" && matches(ifNoneMatch, etagOf(r), true) {
-		c.Header("ETag", etagOf(r))
-		c.Header("Cache-Control", cacheControl)
-		c.Status(http.StatusNotModified)
-		return record{}, false
-	}
-	return r, true
-}
-
-// lost is the error for bytes that cannot be read. That they are not there, though the upload was acknowledged, is
-// nothing that a client may wait for.
-func (s *Service) lost(r record, err error) error {
-	if !errors.Is(err, blob.ErrNotFound) && !errors.Is(err, errSize) {
-		return err
-	}
-	s.log.Error("an image's bytes are not in storage", "image", r.Image.ImageID, "key", r.Image.BlobKey(), "error", err)
+// lost is the error for bytes that are not there, though the upload was acknowledged: that is nothing that a client may
+// wait for.
+func (s *Service) lost(f served, err error) error {
+	s.log.Error("an image's bytes are not in storage", "key", f.key, "error", err)
 	return refuse(service.KindInternal, "The image's bytes are not where they should be.")
 }
 
 // errSize says that an object is not as long as the image is.
 var errSize = errors.New("the object has another size")
 
-// cacheControl lets caches keep the bytes, but ask each time whether the image is still there.
-const cacheControl = "private, no-cache"
-
-// etagOf is the content's strong ETag: the hash of the bytes.
-func etagOf(r record) string { return `"` + r.Image.SHA256 + `"` }
-
 // describe sets the headers of the content. The bytes are a stranger's: no browser may take them for anything else than
 // an image, nor run what is in them.
-func describe(c *gin.Context, r record, part span) {
+func describe(c *gin.Context, f served, part span) {
 	for k, v := range map[string]string{
-		"Content-Type":            r.Image.MediaType,
+		"Content-Type":            f.mediaType,
 		"Content-Length":          strconv.FormatInt(part.to-part.from, 10),
-		"Content-Disposition":     contentDisposition(r.Image.Filename),
+		"Content-Disposition":     contentDisposition(f.label),
 		"Accept-Ranges":           "bytes",
-		"ETag":                    etagOf(r),
-		"Cache-Control":           cacheControl,
 		"X-Content-Type-Options":  "nosniff",
 		"Content-Security-Policy": "sandbox; default-src 'none'",
 	} {

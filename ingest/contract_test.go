@@ -34,7 +34,7 @@ var contract = sync.OnceValues(func() (routers.Router, error) {
 	if err := doc.Validate(context.Background()); err != nil {
 		return nil, err
 	}
-	for _, t := range []string{"image/jpeg", "image/png", "image/gif"} {
+	for _, t := range []string{"image/jpeg", "image/png", "image/gif", "image/webp", "image/avif"} {
 		openapi3filter.RegisterBodyDecoder(t, openapi3filter.FileBodyDecoder)
 	}
 	return legacy.NewRouter(doc)

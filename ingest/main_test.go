@@ -31,6 +31,8 @@ import (
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	"darkroom/internal/local"
+	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
 	"darkroom/internal/service"
 	"darkroom/internal/table"
 )
@@ -57,6 +59,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "pixels-child" { // a pool has started it
+		if pool.Serve(engine.Open) != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	flag.Parse()
 	err := flag.Set("test.parallel", "16") // the parallel tests wait more than they work
 	code := m.Run()
@@ -92,6 +100,7 @@ func newRig(t testing.TB) *rig {
 	t.Cleanup(r.kafka.Close)
 	r.cfg.Brokers = r.kafka.ListenAddrs()
 	r.cfg.SweepEvery = 50 * time.Millisecond
+	r.cfg.Variants.Engine = "go" // which every machine has
 	return r
 }
 

@@ -59,6 +59,24 @@ var (
 	kindKeyReused = service.Kind{
 		Slug: "idempotency-mismatch", Status: http.StatusUnprocessableEntity, Title: "The key was used for other bytes",
 	}
+	kindSizeNotAllowed = service.Kind{
+		Slug: "size-not-allowed", Status: http.StatusBadRequest, Title: "No variants of this size are made",
+	}
+	kindSignatureMissing = service.Kind{
+		Slug: "signature-missing", Status: http.StatusForbidden, Title: "The URL is not signed",
+	}
+	kindSignatureInvalid = service.Kind{
+		Slug: "signature-invalid", Status: http.StatusForbidden, Title: "The signature is not right",
+	}
+	kindSignatureExpired = service.Kind{
+		Slug: "signature-expired", Status: http.StatusForbidden, Title: "The signed URL has expired",
+	}
+	kindNotDerivable = service.Kind{
+		Slug: "not-derivable", Status: http.StatusUnprocessableEntity, Title: "No such variant can be made of the image",
+	}
+	kindTooBusy = service.Kind{
+		Slug: "too-busy", Status: http.StatusServiceUnavailable, Title: "Too many variants are being made",
+	}
 	kindStorageAway = service.Kind{
 		Slug: "storage-unavailable", Status: http.StatusServiceUnavailable, Title: "Storage is away",
 	}
@@ -67,6 +85,7 @@ var (
 const (
 	retryUpload  = 2 * time.Second // an upload takes about as long
 	retryStorage = 5 * time.Second
+	retryVariant = 2 * time.Second // that many variants are made in it that there is room for others
 )
 
 // refusal is an error that the client is told of as it is.
@@ -74,6 +93,7 @@ type refusal struct {
 	kind   service.Kind
 	detail string
 	retry  time.Duration // 0: repeating the same request does not help
+	code   string        // why, where the kind has several reasons
 }
 
 func (r *refusal) Error() string { return r.kind.Slug + ": " + r.detail }
@@ -84,6 +104,12 @@ func refuse(k service.Kind, detail string, args ...any) *refusal {
 
 func refuseTooLarge(limit int64) *refusal {
 	return refuse(kindTooLarge, "An image may have at most %d bytes.", limit)
+}
+
+func refuseBusy(detail string) *refusal {
+	r := refuse(kindTooBusy, "%s", detail)
+	r.retry = retryVariant
+	return r
 }
 
 // toRefusal is what the client is told of an error. Any other error than a refusal is one of storage: nothing else that
@@ -114,5 +140,5 @@ func (s *Service) fail(c *gin.Context, err error) {
 	if r.retry > 0 {
 		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(r.retry.Seconds()))))
 	}
-	service.Abort(c, r.kind, "%s", r.detail)
+	service.AbortWith(c, r.kind, service.Problem{Detail: r.detail, Code: r.code})
 }

@@ -18,6 +18,7 @@ const (
 	refuse       // the connection breaks before S3 has the request
 	lose         // S3 does it, and the connection breaks before the answer
 	hang         // nothing happens until the test ends
+	hold         // nothing happens until release is called; then S3 does it
 )
 
 // proxy stands between a service and S3.
@@ -25,14 +26,18 @@ type proxy struct {
 	mu   sync.Mutex
 	n    int
 	rule func(n int, r *http.Request) fault // of the nth request from 0
+	held chan struct{}
 }
+
+// release lets the requests go on that are held.
+func (p *proxy) release() { close(p.held) }
 
 // behindProxy lets the rig's services reach S3 through a proxy.
 func (r *rig) behindProxy(rule func(n int, r *http.Request) fault) *proxy {
 	r.t.Helper()
 	target, err := url.Parse(r.store.Endpoint)
 	must(r.t, err)
-	p := &proxy{rule: rule}
+	p := &proxy{rule: rule, held: make(chan struct{})}
 	forward := httputil.NewSingleHostReverseProxy(target)
 	transport := &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}
 	forward.Transport = transport
@@ -48,6 +53,11 @@ func (r *rig) behindProxy(rule func(n int, r *http.Request) fault) *proxy {
 		case hang:
 			<-stop
 			panic(http.ErrAbortHandler)
+		case hold:
+			select {
+			case <-p.held:
+			case <-stop:
+			}
 		}
 		forward.ServeHTTP(w, req)
 	}))

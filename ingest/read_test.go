@@ -32,7 +32,13 @@ func (s *tables) Get(_ context.Context, name string, key table.Row) (table.Row, 
 
 func (s *tables) Apply(context.Context, []table.Mutation) error { return errors.New("not here") }
 
-func (s *tables) Scan(context.Context, table.Query) iter.Seq2[table.Row, error] { return nil }
+func (s *tables) Scan(context.Context, table.Query) iter.Seq2[table.Row, error] {
+	return func(yield func(table.Row, error) bool) {
+		if s.err != nil {
+			yield(nil, s.err)
+		}
+	}
+}
 
 func (s *tables) Ping(context.Context) error { return s.err }
 
@@ -143,6 +149,7 @@ func TestContent(t *testing.T) {
 		{"If-None-Match, weak, among others", []string{"If-None-Match", `"x", W/` + etag}, 304, 0, 0},
 		{"If-None-Match, star", []string{"If-None-Match", "*"}, 304, 0, 0},
 		{"If-None-Match of others", []string{"If-None-Match", `"x"`}, 200, 0, 100_000},
+		{"If-None-Match, behind the end", []string{"If-None-Match", etag, "Range", "bytes=100000-"}, 304, 0, 0},
 		{"If-Match", []string{"If-Match", `"x", ` + etag}, 200, 0, 100_000},
 		{"If-Match, star", []string{"If-Match", "*"}, 200, 0, 100_000},
 		{"If-Match of others", []string{"If-Match", `"x"`}, 412, 0, 0},
@@ -201,6 +208,20 @@ func TestContentThatIsLostIsNoSuccess(t *testing.T) {
 	}
 }
 
+func TestSizesAreRead(t *testing.T) {
+	for text, want := range map[string]ingest.Size{"800": {Width: 800}, "300x200": {Width: 300, Height: 200}, "x200": {Height: 200}} {
+		var got ingest.Size
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want || got.String() != text {
+			t.Errorf("%s is %+v, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "x", "0", "0x1", "1x", "-1", "1x2x3", "100000", " 1"} {
+		if err := new(ingest.Size).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q is a size", text)
+		}
+	}
+}
+
 func TestConfigNamesWhatIsWrong(t *testing.T) {
 	good := ingest.DefaultConfig()
 	good.Brokers = []string{"127.0.0.1:9092"}
@@ -215,6 +236,14 @@ func TestConfigNamesWhatIsWrong(t *testing.T) {
 		"LeaseFor":      func(c *ingest.Config) { c.LeaseFor = 0 },
 		"StallAfter":    func(c *ingest.Config) { c.StallAfter = 0 },
 		"KafkaWait":     func(c *ingest.Config) { c.KafkaWait = 0 },
+
+		"RequireSignature":   func(c *ingest.Config) { c.RequireSignature = true },
+		"Variants.Processes": func(c *ingest.Config) { c.Variants.Processes = 0 },
+		"Variants.Waiting":   func(c *ingest.Config) { c.Variants.Waiting = -1 },
+		"Variants.Timeout":   func(c *ingest.Config) { c.Variants.Timeout = 0 },
+		"Variants.MaxPixels": func(c *ingest.Config) { c.Variants.MaxPixels = 0 },
+		"Variants.MaxSide":   func(c *ingest.Config) { c.Variants.MaxSide = 20_000 },
+		"Variants.Sizes":     func(c *ingest.Config) { c.Variants.Sizes = []ingest.Size{{Width: 5000}} },
 	} {
 		c := good
 		spoil(&c)

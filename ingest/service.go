@@ -25,14 +25,15 @@ const flushTimeout = time.Second
 
 // Service is the upload service. It is safe for concurrent use.
 type Service struct {
-	cfg     Config
-	log     *slog.Logger
-	blobs   *blob.Store
-	tables  table.Store // nil: no facts
-	kafka   *publisher
-	tidy    *tidier
-	metrics *metrics
-	handler http.Handler
+	cfg      Config
+	log      *slog.Logger
+	blobs    *blob.Store
+	tables   table.Store // nil: no facts
+	kafka    *publisher
+	tidy     *tidier
+	metrics  *metrics
+	variants *variants
+	handler  http.Handler
 
 	busy    ids // events that this process is at
 	strange ids // journal keys that cannot be read
@@ -57,7 +58,9 @@ func New(
 		metrics: newMetrics(reg, kafka),
 		busy:    ids{set: map[string]struct{}{}}, strange: ids{set: map[string]struct{}{}},
 	}
+	s.variants = newVariants(s)
 	s.close = sync.OnceFunc(func() {
+		s.variants.close()
 		s.flush(context.Background())
 		s.tidy.close()
 		s.kafka.client.Close()

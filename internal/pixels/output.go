@@ -51,8 +51,8 @@ type Output struct {
 	Copyright   bool       // keep copyright and artist of the EXIF data; all other metadata goes in any case
 }
 
-// maxSide is the longest side that all formats have room for: that of WebP (RFC 9649, section 2.6).
-const maxSide = 16383
+// MaxSide is the longest side that all formats have room for: that of WebP (RFC 9649, section 2.6).
+const MaxSide = 16383
 
 // lowestQuality is the lowest to which TargetBytes leads.
 const lowestQuality = 10
@@ -75,8 +75,8 @@ func (o Output) Validate() error {
 	switch {
 	case !slices.Contains(EncodedFormats, o.Format):
 		return fmt.Errorf("format %q: must be one of %v", o.Format, EncodedFormats)
-	case o.Width < 0 || o.Height < 0 || o.Width > maxSide || o.Height > maxSide:
-		return fmt.Errorf("width %d, height %d: must be from 0 to %d", o.Width, o.Height, maxSide)
+	case o.Width < 0 || o.Height < 0 || o.Width > MaxSide || o.Height > MaxSide:
+		return fmt.Errorf("width %d, height %d: must be from 0 to %d", o.Width, o.Height, MaxSide)
 	case o.Width == 0 && o.Height == 0:
 		return fmt.Errorf("width, height: one of them must be given")
 	case !slices.Contains(Fits, o.Fit):
@@ -153,4 +153,4 @@ func (o Output) Plan(full image.Point) (whole, size image.Point) {
 }
 
 // rounded is a side in whole pixels, of which there is at least one and not more than formats have room for.
-func rounded(v float64) int { return min(max(int(math.Round(v)), 1), maxSide) }
+func rounded(v float64) int { return min(max(int(math.Round(v)), 1), MaxSide) }

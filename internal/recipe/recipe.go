@@ -32,6 +32,9 @@ type Recipe struct {
 // DefaultTarget is where derivatives go unless a recipe says otherwise. No tenant's name begins with an underscore.
 const DefaultTarget = "_variants/{tenant}/{id}/{recipe}/{name}.{ext}"
 
+// ContentName is the name of the recipe by which the upload service makes what clients ask it for. No other has it.
+const ContentName = "content"
+
 // Selection is which images a recipe is for. What is absent selects all.
 type Selection struct {
 	Tenants   []string        `yaml:"tenants"`
@@ -125,6 +128,7 @@ func (r Recipe) validate() error {
 		}
 	}
 	check(word.MatchString(r.Name), "name %q: must be a word of a-z, 0-9, '.', '_' and '-'", r.Name)
+	check(r.Name != ContentName, "name %q: is that of what the upload service makes on request", r.Name)
 	check(len(r.Outputs) > 0, "outputs: there must be one at least")
 	check(len(r.Outputs) <= maxOutputs, "outputs: %d are more than the %d of one recipe", len(r.Outputs), maxOutputs)
 	check(r.Select.From.IsZero() || r.Select.To.IsZero() || r.Select.From.Before(r.Select.To.Time), "select: from must be before to")

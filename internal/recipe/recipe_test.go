@@ -40,6 +40,7 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{small + "colour: red", "colour"},
 		{"name: x\noutputs:\n  - {name: a, widht: 100, format: jpeg}", "[3:15] unknown field \"widht\""},
 		{"name: x\noutputs:\n  - {name: a, width: wide, format: jpeg}", "[3:22]"},
+		{"name: content", "name \"content\": is that of what the upload service makes"},
 		{"name: X", "name \"X\": must be a word"},
 		{"name: x\noutputs: [{name: a, width: 1, format: tga}]", `outputs[0] "a": format "tga": must be one of [jpeg png webp avif gif]`},
 		{"name: x\noutputs: [{name: a, format: jpeg}]", "one of them must be given"},

@@ -28,6 +28,7 @@ type Problem struct {
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+	Code   string `json:"code,omitempty"` // why, as a stable word, where one type has several reasons
 }
 
 // Abort answers the request with a problem and ends its handlers. The detail is for the client to read: it names what
@@ -36,8 +37,14 @@ func Abort(c *gin.Context, k Kind, detail string, args ...any) {
 	if len(args) > 0 {
 		detail = fmt.Sprintf(detail, args...)
 	}
-	body, err := json.Marshal(Problem{Type: "urn:darkroom:problem:" + k.Slug, Title: k.Title, Status: k.Status, Detail: detail})
-	if err != nil { // four plain fields: cannot happen, and must not be hidden if it does
+	AbortWith(c, k, Problem{Detail: detail})
+}
+
+// AbortWith is Abort with the members of a problem that its kind does not give.
+func AbortWith(c *gin.Context, k Kind, p Problem) {
+	p.Type, p.Title, p.Status = "urn:darkroom:problem:"+k.Slug, k.Title, k.Status
+	body, err := json.Marshal(p)
+	if err != nil { // plain fields: cannot happen, and must not be hidden if it does
 		panic(fmt.Errorf("encode problem: %w", err))
 	}
 	c.Abort()
