@@ -17,6 +17,7 @@ var rules = map[string]struct {
 	"internal/pixels":     {not: []string{"github.com/apache/beam", "github.com/twmb", "github.com/gin-gonic", "net/http", "net"}},
 	"internal/deadletter": {ours: []string{"internal/event"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/recipe":     {ours: []string{"internal/pixels"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
+	"internal/variant":    {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/recipe", "internal/pixels", "internal/pixels/"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/monitor":    {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/service":    {not: []string{"github.com/apache/beam"}},
 	"internal/blob":       {not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},

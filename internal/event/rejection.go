@@ -16,6 +16,12 @@ const (
 	Retryable Class = "retryable" // something that the record needed was at fault
 )
 
+// The codes that more than one stage has; the others are the stages' own, or those of pixels.
+const (
+	CodeBlobMissing = "blob-missing"
+	CodeChecksum    = "checksum-mismatch"
+)
+
 // Rejection is a dead letter: a record that could not be processed, why, and all that replaying it takes. The letters
 // of one id fold to the one of the most replays, whatever their order.
 type Rejection struct {

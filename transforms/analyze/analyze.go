@@ -251,7 +251,7 @@ func (f *imagesFn) known(ctx context.Context, row *table.Image, replay bool) (bo
 func (f *imagesFn) look(ctx context.Context, i event.Image, row *table.Image) (code, detail string, err error) {
 	object, err := f.blobs.Open(ctx, i.BlobKey(), "")
 	if errors.Is(err, blob.ErrNotFound) {
-		return deadletter.CodeBlobMissing, "the bucket has no object " + i.BlobKey(), nil
+		return event.CodeBlobMissing, "the bucket has no object " + i.BlobKey(), nil
 	}
 	if err != nil {
 		return "", "", fmt.Errorf("open blob %s: %w", i.BlobKey(), err)
@@ -269,7 +269,7 @@ func (f *imagesFn) look(ctx context.Context, i event.Image, row *table.Image) (c
 		return "", "", fmt.Errorf("read blob %s: %w", i.BlobKey(), err)
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); sum != i.SHA256 {
-		return deadletter.CodeChecksum, fmt.Sprintf("the object's SHA-256 is %s, the event's %s", sum, i.SHA256), nil
+		return event.CodeChecksum, fmt.Sprintf("the object's SHA-256 is %s, the event's %s", sum, i.SHA256), nil
 	}
 	row.Format, row.Width, row.Height, row.Frames = string(facts.Format), facts.Width, facts.Height, facts.Frames
 	row.Orientation, row.Camera, row.TakenAt = facts.Orientation, facts.Camera, facts.TakenAt

@@ -11,12 +11,6 @@ import (
 	"darkroom/transforms/kafkaio"
 )
 
-// The codes that more than one stage has; the others are the stages' own, or those of pixels.
-const (
-	CodeBlobMissing = "blob-missing"
-	CodeChecksum    = "checksum-mismatch"
-)
-
 const (
 	// maxLetter bounds a dead letter's key and value, in bytes, so that a topic with Kafka's own limits takes it.
 	maxLetter = 900_000

@@ -21,6 +21,7 @@ import (
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/internal/variant"
 	"darkroom/transforms/deadletter"
 	"darkroom/transforms/kafkaio"
 )
@@ -106,17 +107,9 @@ func Variants(s beam.Scope, o Options, images beam.PCollection) (dead beam.PColl
 type selectFn struct{ Selection recipe.Selection }
 
 func (f *selectFn) ProcessElement(ctx context.Context, i table.Image, emit func(table.Image)) {
-	if f.Selection.Selects(seen(i)) {
+	if f.Selection.Selects(variant.Seen(i)) {
 		counter(Selected).Inc(ctx, 1)
 		emit(i)
-	}
-}
-
-// seen is an image as recipes see it.
-func seen(i table.Image) recipe.Image {
-	return recipe.Image{
-		ID: i.ImageID, Tenant: i.Tenant, Format: pixels.Format(i.Format), Bytes: i.Bytes, Width: i.Width, Height: i.Height,
-		UploadedAt: time.UnixMicro(i.UploadedAt),
 	}
 }
 
@@ -128,7 +121,7 @@ type variantsFn struct {
 
 	blobs  *blob.Store
 	tables table.Store
-	size   int // images derived at a time
+	lab    variant.LabConfig
 
 	group   *errgroup.Group
 	ctx     context.Context // of the bundle: it ends when an image fails it
@@ -152,7 +145,8 @@ func (f *variantsFn) Setup(ctx context.Context) (err error) {
 	if f.tables, err = open.Open(ctx, f.Options.TableDSN); err != nil {
 		return fmt.Errorf("open table store: %w", err)
 	}
-	f.size, _ = share(f.Options.MaxShare)
+	f.lab = variant.LabConfig{Engine: f.Options.Engine, Libvips: f.Options.Libvips, Background: true}
+	f.lab.Size, f.lab.Duty = variant.Share(f.Options.MaxShare)
 	return nil
 }
 
@@ -160,7 +154,7 @@ func (f *variantsFn) Teardown() error { return errors.Join(f.blobs.Close(), f.ta
 
 func (f *variantsFn) StartBundle(ctx context.Context, _ func(kafkaio.Message)) {
 	f.group, f.ctx = errgroup.WithContext(ctx)
-	f.group.SetLimit(f.size + waiting)
+	f.group.SetLimit(f.lab.Size + waiting)
 	f.outcomes, f.news = nil, make(chan struct{}, 1)
 }
 
@@ -234,11 +228,12 @@ func (f *variantsFn) persistently(ctx context.Context, i table.Image) (o outcome
 
 // one does all that is to be done for an image. An error says nothing of the image.
 func (f *variantsFn) one(ctx context.Context, i table.Image, attempt int) (outcome, error) {
-	rows, err := f.rows(ctx, i)
+	rows, err := variant.Rows(ctx, f.tables, i.ImageID)
 	if err != nil {
 		return outcome{}, err
 	}
-	missing := outdated(f.Options.Recipe, i, rows)
+	job := variant.Job{Image: i, Recipe: f.Options.Recipe, Version: f.Options.Version}
+	missing := job.Outdated(rows)
 	o := outcome{counts: map[string]int64{Images: 1, Current: int64(len(f.Options.Recipe.Outputs) - len(missing))}}
 	if len(missing) == 0 {
 		return o, nil
@@ -247,51 +242,18 @@ func (f *variantsFn) one(ctx context.Context, i table.Image, attempt int) (outco
 		o.counts[PendingImages], o.counts[PendingVariants] = 1, int64(len(missing))
 		return o, nil
 	}
-	l, err := enter(f.Options)
+	l, err := variant.Enter(f.lab)
 	if err != nil {
 		return outcome{}, err
 	}
-	defer l.leave()
-	w := work{fn: f, lab: l, image: i, missing: missing, outcome: o}
+	defer l.Leave()
+	w := work{Job: job, fn: f, lab: l, missing: missing, outcome: o}
 	err = w.run(ctx)
 	var refused *pixels.Error
 	if errors.As(err, &refused) {
 		err = w.refuse(ctx, refused, attempt)
 	}
 	return w.outcome, err
-}
-
-// rows are the variants that the image has.
-func (f *variantsFn) rows(ctx context.Context, i table.Image) ([]table.Variant, error) {
-	var rows []table.Variant
-	query := table.Query{Table: table.Variants.Table().Name, Partition: table.Row{"image_id": i.ImageID}}
-	for cells, err := range f.tables.Scan(ctx, query) {
-		if err != nil {
-			return nil, fmt.Errorf("read variants of %s: %w", i.ImageID, err)
-		}
-		row, err := table.Variants.FromRow(cells)
-		if err != nil {
-			return nil, fmt.Errorf("read variants of %s: %w", i.ImageID, err)
-		}
-		rows = append(rows, row)
-	}
-	return rows, nil
-}
-
-// outdated are the outputs that are missing among the variants of an image, or were made of other bytes or by other rules.
-func outdated(r recipe.Recipe, i table.Image, rows []table.Variant) (missing []recipe.Output) {
-	current := map[string]bool{}
-	for _, v := range rows {
-		if v.State == table.StateMade && v.SourceSHA256 == i.SHA256 {
-			current[v.Name+" "+v.RecipeHash] = true
-		}
-	}
-	for _, o := range r.Outputs {
-		if !current[r.VariantName(o)+" "+r.Hash(o)] {
-			missing = append(missing, o)
-		}
-	}
-	return missing
 }
 
 // upload is the record of the image's upload, as far as it can be told from its row.

@@ -1,13 +1,12 @@
-package derive
+package variant_test
 
 import (
-	"math"
-	"runtime"
 	"slices"
 	"testing"
 
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
+	"darkroom/internal/variant"
 )
 
 func TestOutdated(t *testing.T) {
@@ -39,59 +38,11 @@ func TestOutdated(t *testing.T) {
 		"the hash of another": {[]table.Variant{with(made(0), func(v *table.Variant) { v.RecipeHash = made(1).RecipeHash }), made(1)}, []string{"a"}},
 	} {
 		var got []string
-		for _, o := range outdated(r, image, c.rows) {
+		for _, o := range (variant.Job{Image: image, Recipe: r}).Outdated(c.rows) {
 			got = append(got, o.Name)
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
-	}
-}
-
-func TestShare(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
-	for of, want := range map[float64]struct {
-		size int
-		duty float64
-	}{1: {4, 1}, 0.5: {2, 1}, 0.25: {1, 1}, 0.1: {1, 0.4}, 0.6: {3, 0.8}} {
-		if size, duty := share(of); size != want.size || math.Abs(duty-want.duty) > 1e-9 {
-			t.Errorf("share %v: %d at a time, %v of the time; want %+v", of, size, duty, want)
-		}
-	}
-}
-
-func TestALabIsSharedUntilItIsIdle(t *testing.T) {
-	o := Options{Engine: "go", MaxShare: 1}
-	a, err := enter(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := enter(o)
-	if err != nil || a != b {
-		t.Errorf("%p and %p, %v", a, b, err)
-	}
-	b.leave()
-	a.close() // too early: it is in use
-	c, err := enter(o)
-	if err != nil || a != c {
-		t.Errorf("%p and %p, %v", a, c, err)
-	}
-	c.leave()
-	a.leave()
-	a.close()
-	if d, err := enter(o); err != nil || d == a {
-		t.Errorf("a closed lab is entered, %v", err)
-	} else {
-		d.leave()
-		d.close()
-	}
-}
-
-func TestCountersOfFailuresNameTheCode(t *testing.T) {
-	if code, ok := FailedCode(failedCounter("decode-timeout")); !ok || code != "decode-timeout" {
-		t.Errorf("%q, %v", code, ok)
-	}
-	if _, ok := FailedCode(Made); ok {
-		t.Error("that counts no failures")
 	}
 }
