@@ -79,7 +79,7 @@ func (d *Derive) Validate() error {
 	check(d.RejectedTopic != "", "rejected-topic", "needs a name")
 	check(d.MaxPixels > 0, "max-pixels", "must be positive")
 	check(d.MaxBytes > 0, "max-bytes", "must be positive")
-	d.Deriving.validate(check)
+	d.validate(check)
 	check(d.From.IsZero() || d.To.IsZero() || d.From.Before(d.To), "from", "must be before --to")
 	if err := d.S3.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("--s3-…: %w", err))

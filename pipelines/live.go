@@ -85,7 +85,7 @@ func (l *Live) Validate() error {
 	check(l.Lateness >= time.Minute, "lateness", "must be a minute or more")
 	check(l.Skew >= 0 && l.Skew <= l.Lateness, "skew", "must not be negative, nor more than --lateness")
 	check(l.MaxBytes > 0, "max-bytes", "must be positive")
-	l.Deriving.validate(check)
+	l.validate(check)
 	if l.eager, err = readRecipes(l.Eager); err != nil {
 		errs = append(errs, fmt.Errorf("--eager: %w", err))
 	}

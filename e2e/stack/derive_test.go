@@ -11,6 +11,7 @@ import (
 	"image"
 	"image/color"
 	"image/gif"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -79,6 +80,31 @@ func TestDeriveOnEveryRunner(t *testing.T) {
 				t.Errorf("%s\n%s\nwant\n%s\n%s", report, again, wantReport, wantAgain)
 			}
 		})
+	}
+}
+
+// TestLiveDerivesOnFlink streams the same images through the live pipeline, which derives of them.
+func TestLiveDerivesOnFlink(t *testing.T) {
+	e := shared
+	photos := originals(t)
+	s := e.newStudio(t, "eager", photos)
+	e = &env{dir: e.dir, bin: e.bin, stack: e.stack, bucket: s.bucket, workers: e.workers, toKafka: e.toKafka}
+	job := e.stream(t, s.events, s.rejected, s.tables, "--parallelism", "2", "--eager", s.recipe, "--engine", "go")
+	eventually(t, time.Minute, func() error {
+		if n := len(s.objects(t)); n != 3*(len(photos)-2) {
+			return fmt.Errorf("%d variants of %d images", n, len(photos)-2)
+		}
+		return nil
+	})
+	job.afterCheckpoints(1)
+	job.drain()
+	letters := map[string]int{}
+	for _, l := range s.letters(t) {
+		letters[l.Stage+" "+l.Code]++
+	}
+	// The rows of both say that they were analysed.
+	if want := map[string]int{"derive truncated": 1, "derive blob-missing": 1}; !maps.Equal(letters, want) {
+		t.Errorf("letters %v, want %v", letters, want)
 	}
 }
 
