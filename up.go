@@ -38,6 +38,8 @@ type upCmd struct {
 	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
 	MaxHeap      uint64      `help:"Live heap, in bytes, at which the live pipeline is begun anew." default:"2147483648"`
 	Real         bool        `help:"Run on the real parts (darkroom stack): Kafka, Cassandra with Debezium, Flink, PostgreSQL. They go on when this ends."`
+	Eager        []string    `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
+	pipelines.Deriving
 	watchFlags
 	contentFlags
 	PostgresBin string `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
@@ -141,7 +143,7 @@ func (s *services) connect(
 		return err
 	}
 	s.closers = append(s.closers, s.ingest.Close)
-	live.MaxPixels = c.MaxPixels
+	live.MaxPixels, live.MaxBytes, live.Eager, live.Deriving = c.MaxPixels, c.MaxBytes, c.Eager, c.Deriving
 	if err := kong.ApplyDefaults(live); err != nil { // it validates as well
 		return fmt.Errorf("configure pipeline: %w", err)
 	}

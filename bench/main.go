@@ -18,6 +18,7 @@ type cli struct {
 
 	Ingest       ingestBench     `cmd:"" help:"Upload speed against a bare handler that hashes, writes and renames."`
 	Freshness    freshnessBench  `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
+	Lanes        lanesBench      `cmd:"" help:"Freshness beside a backfill that derives at full speed, against that without."`
 	Live         liveBench       `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
 	Memory       memoryBench     `cmd:"" help:"Memory of up under steady uploads."`
 	Stream       streamBench     `cmd:"" help:"A windowed sum on every engine: Kafka Streams, native Flink, Darkroom's pipelines on Flink and Prism, a bare client."`

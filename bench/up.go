@@ -26,6 +26,7 @@ type up struct {
 	cmd       *exec.Cmd
 	dir       string
 	addresses map[string]string // by name, from the ready line
+	sent      int               // images of loads before
 	end       func() error      // what is to be done when it has stopped; nil for nothing
 }
 
@@ -169,12 +170,18 @@ func (u *up) firstCounted(ctx context.Context) error {
 	if err := post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", body); err != nil {
 		return err
 	}
+	return u.counted(ctx, 1)
+}
+
+// counted waits until the summary counts so many images.
+func (u *up) counted(ctx context.Context, images int) error {
 	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		if n, err := u.images(ctx); n > 0 || err != nil {
+		n, err := u.images(ctx)
+		if n >= images || err != nil {
 			return err
 		}
 		if time.Now().After(end) {
-			return errors.New("the first image is not counted within two minutes")
+			return fmt.Errorf("the summary counts %d of %d images after two minutes", n, images)
 		}
 	}
 }
@@ -201,6 +208,7 @@ func (u *up) load(ctx context.Context, rate, n, size int, acked func(int, time.T
 		return err
 	}
 	errs := make(chan error, n)
+	defer func() { u.sent += n }()
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	defer tick.Stop()
 	for i := range n {
@@ -210,7 +218,7 @@ func (u *up) load(ctx context.Context, rate, n, size int, acked func(int, time.T
 		case <-tick.C:
 		}
 		go func() {
-			err := post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", numbered(bytes.Clone(body), i))
+			err := post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", numbered(bytes.Clone(body), u.sent+i))
 			if err == nil {
 				acked(i, time.Now())
 			}

@@ -31,16 +31,25 @@ const (
 	fromBucket = "bucket"
 )
 
+// Deriving are the options of every pipeline that derives.
+type Deriving struct {
+	Engine   string  `help:"Pixel engine: auto (libvips if it is there), go or libvips." default:"auto" enum:"auto,go,libvips"`
+	Libvips  string  `help:"Path of the libvips library; its usual places if empty." placeholder:"FILE"`
+	MaxShare float64 `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
+}
+
+func (d Deriving) validate(check func(ok bool, flag, want string)) {
+	check(d.MaxShare > 0 && d.MaxShare <= 1, "max-share", "must be more than 0 and at most 1")
+}
+
 // Derive makes what a recipe asks for of the images that are there. What is there and current it leaves as it is.
 type Derive struct {
-	Recipe        string      `help:"Recipe: a YAML file that says which images, and what is made of each." placeholder:"FILE"`
-	Source        string      `help:"Where the images are looked up: table (those that were analysed), kafka (the events) or bucket (the records of the upload service)." default:"table" enum:"table,kafka,bucket"`
-	From          time.Time   `help:"Only images uploaded at this time or later." placeholder:"TIME"`
-	To            time.Time   `help:"Only images uploaded before this time." placeholder:"TIME"`
-	DryRun        bool        `help:"Write nothing: count what would be made, and estimate bytes and time from a sample."`
-	Engine        string      `help:"Pixel engine: auto (libvips if it is there), go or libvips." default:"auto" enum:"auto,go,libvips"`
-	Libvips       string      `help:"Path of the libvips library; its usual places if empty." placeholder:"FILE"`
-	MaxShare      float64     `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
+	Recipe string    `help:"Recipe: a YAML file that says which images, and what is made of each." placeholder:"FILE"`
+	Source string    `help:"Where the images are looked up: table (those that were analysed), kafka (the events) or bucket (the records of the upload service)." default:"table" enum:"table,kafka,bucket"`
+	From   time.Time `help:"Only images uploaded at this time or later." placeholder:"TIME"`
+	To     time.Time `help:"Only images uploaded before this time." placeholder:"TIME"`
+	DryRun bool      `help:"Write nothing: count what would be made, and estimate bytes and time from a sample."`
+	Deriving
 	MaxBytes      int64       `help:"Refuse images of more bytes." default:"67108864"`
 	MaxPixels     int64       `help:"Refuse images of more pixels." default:"100000000"`
 	Kafka         []string    `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
@@ -70,7 +79,7 @@ func (d *Derive) Validate() error {
 	check(d.RejectedTopic != "", "rejected-topic", "needs a name")
 	check(d.MaxPixels > 0, "max-pixels", "must be positive")
 	check(d.MaxBytes > 0, "max-bytes", "must be positive")
-	check(d.MaxShare > 0 && d.MaxShare <= 1, "max-share", "must be more than 0 and at most 1")
+	d.validate(check)
 	check(d.From.IsZero() || d.To.IsZero() || d.From.Before(d.To), "from", "must be before --to")
 	if err := d.S3.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("--s3-…: %w", err))
@@ -125,7 +134,7 @@ func (d *Derive) Check(ctx context.Context) error {
 // Build implements Pipeline.
 func (d *Derive) Build(s beam.Scope) {
 	dead := derive.Variants(s, derive.Options{
-		Recipe: d.recipe, Version: time.Now().UnixMicro(), Blobs: d.S3, TableDSN: d.Table, EventsTopic: d.EventsTopic,
+		Recipes: []recipe.Recipe{d.recipe}, Version: time.Now().UnixMicro(), Blobs: d.S3, TableDSN: d.Table, EventsTopic: d.EventsTopic,
 		MaxBytes: d.MaxBytes, MaxPixels: d.MaxPixels, Engine: d.Engine, Libvips: d.Libvips, MaxShare: d.MaxShare,
 		DryRun: d.DryRun,
 	}, d.images(s))

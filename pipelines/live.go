@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -12,12 +13,14 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"darkroom/internal/blob"
+	"darkroom/internal/recipe"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
 	"darkroom/transforms/aggregate"
 	"darkroom/transforms/analyze"
 	"darkroom/transforms/decode"
 	"darkroom/transforms/dedupe"
+	"darkroom/transforms/derive"
 	"darkroom/transforms/kafkaio"
 	"darkroom/transforms/once"
 	"darkroom/transforms/tableio"
@@ -49,13 +52,18 @@ type Live struct {
 	From          string        `help:"Where to begin: resume, earliest, or the minute of a time in RFC 3339." default:"resume"`
 	Bounded       bool          `help:"Process what the topic holds now, then end."`
 	Reanalyse     bool          `help:"Read every image again, also where its facts are known."`
+	Eager         []string      `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
+	Deriving
+	MaxBytes int64 `help:"Derive nothing of images of more bytes." default:"67108864"`
 
-	from int64 // milliseconds since 1970; zero is the earliest record
+	eager []recipe.Recipe
+	from  int64 // milliseconds since 1970; zero is the earliest record
 }
 
 // Summary implements Pipeline.
 func (l *Live) Summary() string {
-	return "images.events -> once -> analyze -> dedupe -> aggregate -> tables; streaming, or bounded with --bounded"
+	return "images.events -> once -> analyze -> dedupe -> aggregate -> tables, and -> derive with --eager; " +
+		"streaming, or bounded with --bounded"
 }
 
 // Unbounded implements Streaming.
@@ -64,6 +72,7 @@ func (l *Live) Unbounded() bool { return !l.Bounded }
 // Validate implements Pipeline.
 func (l *Live) Validate() error {
 	var errs []error
+	var err error
 	check := func(ok bool, flag, want string) {
 		if !ok {
 			errs = append(errs, fmt.Errorf("--%s: %s", flag, want))
@@ -75,13 +84,32 @@ func (l *Live) Validate() error {
 	check(l.MaxPixels > 0, "max-pixels", "must be positive")
 	check(l.Lateness >= time.Minute, "lateness", "must be a minute or more")
 	check(l.Skew >= 0 && l.Skew <= l.Lateness, "skew", "must not be negative, nor more than --lateness")
+	check(l.MaxBytes > 0, "max-bytes", "must be positive")
+	l.validate(check)
+	if l.eager, err = readRecipes(l.Eager); err != nil {
+		errs = append(errs, fmt.Errorf("--eager: %w", err))
+	}
 	if err := l.S3.Validate(); err != nil {
 		errs = append(errs, fmt.Errorf("--s3-…: %w", err))
 	}
-	from, err := parseFrom(l.From)
+	l.from, err = parseFrom(l.From)
 	check(err == nil, "from", "must be resume, earliest or a time in RFC 3339")
-	l.from = from
 	return errors.Join(errs...)
+}
+
+// readRecipes reads recipes, whose variants must not be each other's.
+func readRecipes(paths []string) (recipes []recipe.Recipe, err error) {
+	for _, path := range paths {
+		r, err := recipe.Read(path)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(recipes, func(o recipe.Recipe) bool { return o.Name == r.Name }) {
+			return nil, fmt.Errorf("recipe %s: there are two of the name %s", path, r.Name)
+		}
+		recipes = append(recipes, r)
+	}
+	return recipes, nil
 }
 
 func parseFrom(s string) (int64, error) {
@@ -175,7 +203,14 @@ func (l *Live) Process(s beam.Scope, records beam.PCollection) (facts, statistic
 		beam.ParDo(s, imageMutation, images),
 		beam.ParDo(s, bandMutation, dedupe.SameBytes(s, images)))
 	statistics = beam.ParDo(s, statsMutation, aggregate.Stats(s, l.Lateness, l.from, images))
-	return facts, statistics, beam.Flatten(s, malformed, refused)
+	if len(l.eager) == 0 {
+		return facts, statistics, beam.Flatten(s, malformed, refused)
+	}
+	underivable := derive.Eagerly(s, derive.Options{
+		Recipes: l.eager, Blobs: l.S3, TableDSN: l.Table, EventsTopic: l.EventsTopic, MaxBytes: l.MaxBytes,
+		MaxPixels: l.MaxPixels, Engine: l.Engine, Libvips: l.Libvips, MaxShare: l.MaxShare,
+	}, images)
+	return facts, statistics, beam.Flatten(s, malformed, refused, underivable)
 }
 
 // progress publishes the event time up to which the facts are in the tables: a window of one second that closes after

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"golang.org/x/sync/errgroup"
 
@@ -33,6 +36,9 @@ const (
 	// sampleSize is how many images a dry run derives in each worker.
 	sampleSize = 20
 
+	// lanes bounds the bundles of a job without end: Prism works on eight at a time, and the others need theirs.
+	lanes = 4
+
 	attempts   = 6
 	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
 )
@@ -40,6 +46,8 @@ const (
 func init() {
 	register.DoFn3x0[context.Context, table.Image, func(table.Image)](&selectFn{})
 	register.DoFn3x1[context.Context, table.Image, func(kafkaio.Message), error](&variantsFn{})
+	register.DoFn5x1[context.Context, state.Provider, string, table.Image, func(kafkaio.Message), error](&laneFn{})
+	register.Function1x2(toLane)
 	register.Emitter1[table.Image]()
 	register.Emitter1[kafkaio.Message]()
 	beam.RegisterType(reflect.TypeFor[table.Image]())
@@ -52,7 +60,7 @@ const Namespace = "darkroom.derive"
 // The names of the counters. Of each image that was selected Images counts one when it is done with.
 const (
 	Selected   = "selected"    // images
-	PassedOver = "passed_over" // images that were selected, until their facts were known
+	PassedOver = "passed_over" // images that were selected, until their facts or their deletion were known
 	Images     = "images"      // images done with, whatever became of them
 	Made       = "made"        // variants
 	Current    = "current"     // variants that were there
@@ -71,8 +79,10 @@ const (
 
 // Options say what is made, where the images and their variants are, and what deriving may take.
 type Options struct {
-	Recipe   recipe.Recipe
-	Version  int64 // of the rows: the time of the job's making in microseconds
+	Recipes []recipe.Recipe // of different names
+	// Version is that of the rows: the time of the job's making in microseconds. Zero is for a job without end: then it
+	// is the time at which an image is derived, and each image has one dead letter of a recipe, of all such jobs.
+	Version  int64
 	Blobs    blob.Config
 	TableDSN string
 	// EventsTopic is where a dead letter, which holds the event of the image's upload, is replayed to.
@@ -89,25 +99,71 @@ type Options struct {
 	DryRun bool
 }
 
-// Variants makes what the recipe asks for of each image that it selects: it decodes an image once for all variants
+// Variants makes what the recipes ask for of each image that they select: it decodes an image once for all variants
 // which are missing or out of date, puts them into the bucket and then their rows into the table store. So whatever was
 // made counts at once, and a job that was interrupted is resumed by another. It does so itself, and not by way of a
 // collection of rows, since a runner may keep what a step emits back until all of a job's images are through.
 //
 // An image of which nothing can be made has rows of the state failed, and a dead letter; the next job tries it again.
-// When a store stays away, or no process can be started, the bundle fails and the runner tries it again.
+// When a store stays away, or no process can be started, the bundle fails and the runner tries it again. Images that
+// were rejected or deleted are left out.
 //
 //	Variants: PCollection<table.Image> -> PCollection<Message>
 func Variants(s beam.Scope, o Options, images beam.PCollection) (dead beam.PCollection) {
 	s = s.Scope("derive.Variants")
-	selected := beam.ParDo(s, &selectFn{Selection: o.Recipe.Select}, images)
-	return beam.ParDo(s, &variantsFn{Options: o}, beam.Reshuffle(s, selected))
+	return beam.ParDo(s, &variantsFn{deriver: deriver{Options: o}}, beam.Reshuffle(s, selected(s, o, images)))
 }
 
-type selectFn struct{ Selection recipe.Selection }
+// Eagerly is Variants as part of a job that has more to do than that: it takes some of what a runner works on side by
+// side, and leaves the rest.
+//
+//	Eagerly: PCollection<table.Image> -> PCollection<Message>
+func Eagerly(s beam.Scope, o Options, images beam.PCollection) (dead beam.PCollection) {
+	s = s.Scope("derive.Eagerly")
+	return beam.ParDo(s, &laneFn{deriver: deriver{Options: o}, Lane: state.MakeValueState[bool]("lane")},
+		beam.ParDo(s, toLane, selected(s, o, images)))
+}
+
+// laneFn declares a state, which it never writes, so that no two bundles of a lane are worked on at a time. It is done
+// with an image before it takes the next: Beam's harness answers nobody, whatever else runs in the process, from when
+// the runner asks how far a bundle is until the end of that bundle's FinishBundle.
+type laneFn struct {
+	deriver
+	Lane state.Value[bool]
+}
+
+func (f *laneFn) ProcessElement(ctx context.Context, _ state.Provider, _ string, i table.Image, kill func(kafkaio.Message)) error {
+	o, err := f.persistently(ctx, i)
+	if err != nil {
+		return err
+	}
+	o.tell(ctx, kill)
+	return nil
+}
+
+func toLane(i table.Image) (string, table.Image) {
+	h := fnv.New32a()
+	h.Write([]byte(i.ImageID))
+	return fmt.Sprint(h.Sum32() % lanes), i
+}
+
+// selected are the images that a recipe at least is for.
+func selected(s beam.Scope, o Options, images beam.PCollection) beam.PCollection {
+	f := &selectFn{}
+	for _, r := range o.Recipes {
+		f.Selections = append(f.Selections, r.Select)
+	}
+	return beam.ParDo(s, f, images)
+}
+
+type selectFn struct{ Selections []recipe.Selection }
 
 func (f *selectFn) ProcessElement(ctx context.Context, i table.Image, emit func(table.Image)) {
-	if f.Selection.Selects(variant.Seen(i)) {
+	if i.State == table.StateRejected || i.State == table.StateDeleted {
+		return
+	}
+	seen := variant.Seen(i)
+	if slices.ContainsFunc(f.Selections, func(s recipe.Selection) bool { return s.Selects(seen) }) {
 		counter(Selected).Inc(ctx, 1)
 		emit(i)
 	}
@@ -115,30 +171,33 @@ func (f *selectFn) ProcessElement(ctx context.Context, i table.Image, emit func(
 
 func counter(name string) beam.Counter { return beam.NewCounter(Namespace, name) }
 
-// variantsFn works on several images at a time; they are done when the bundle is.
-type variantsFn struct {
+// deriver does what is to be done for one image.
+type deriver struct {
 	Options Options
 
-	blobs  *blob.Store
-	tables table.Store
-	lab    variant.LabConfig
-
-	group   *errgroup.Group
-	ctx     context.Context // of the bundle: it ends when an image fails it
+	blobs   *blob.Store
+	tables  table.Store
+	lab     variant.LabConfig
 	sampled atomic.Int64
-
-	mu       sync.Mutex
-	outcomes []outcome     // of images that nobody has been told of
-	news     chan struct{} // has a token when there are some
 }
 
 // outcome is what became of one image.
 type outcome struct {
-	counts map[string]int64
-	letter *kafkaio.Message
+	counts  map[string]int64
+	letters []kafkaio.Message
 }
 
-func (f *variantsFn) Setup(ctx context.Context) (err error) {
+// tell counts what became of the image, and emits its letters: that is for the bundle's own goroutine.
+func (o outcome) tell(ctx context.Context, kill func(kafkaio.Message)) {
+	for name, n := range o.counts {
+		counter(name).Inc(ctx, n)
+	}
+	for _, letter := range o.letters {
+		kill(letter)
+	}
+}
+
+func (f *deriver) Setup(ctx context.Context) (err error) {
 	if f.blobs, err = blob.Open(ctx, f.Options.Blobs); err != nil {
 		return fmt.Errorf("open blob store: %w", err)
 	}
@@ -150,7 +209,19 @@ func (f *variantsFn) Setup(ctx context.Context) (err error) {
 	return nil
 }
 
-func (f *variantsFn) Teardown() error { return errors.Join(f.blobs.Close(), f.tables.Close()) }
+func (f *deriver) Teardown() error { return errors.Join(f.blobs.Close(), f.tables.Close()) }
+
+// variantsFn works on several images at a time; they are done when the bundle is.
+type variantsFn struct {
+	deriver
+
+	group *errgroup.Group
+	ctx   context.Context // of the bundle: it ends when an image fails it
+
+	mu       sync.Mutex
+	outcomes []outcome     // of images that nobody has been told of
+	news     chan struct{} // has a token when there are some
+}
 
 func (f *variantsFn) StartBundle(ctx context.Context, _ func(kafkaio.Message)) {
 	f.group, f.ctx = errgroup.WithContext(ctx)
@@ -195,24 +266,19 @@ func (f *variantsFn) FinishBundle(ctx context.Context, kill func(kafkaio.Message
 	}
 }
 
-// tell counts what became of the images that are done, and emits their letters: that is for the bundle's own goroutine.
+// tell tells of the images that are done.
 func (f *variantsFn) tell(ctx context.Context, kill func(kafkaio.Message)) {
 	f.mu.Lock()
 	outcomes := f.outcomes
 	f.outcomes = nil
 	f.mu.Unlock()
 	for _, o := range outcomes {
-		for name, n := range o.counts {
-			counter(name).Inc(ctx, n)
-		}
-		if o.letter != nil {
-			kill(*o.letter)
-		}
+		o.tell(ctx, kill)
 	}
 }
 
 // persistently tries again while something is away.
-func (f *variantsFn) persistently(ctx context.Context, i table.Image) (o outcome, err error) {
+func (f *deriver) persistently(ctx context.Context, i table.Image) (o outcome, err error) {
 	for n, pause := 1, firstPause; n <= attempts; n, pause = n+1, pause*2 {
 		if o, err = f.one(ctx, i, n); err == nil {
 			return o, nil
@@ -227,52 +293,98 @@ func (f *variantsFn) persistently(ctx context.Context, i table.Image) (o outcome
 }
 
 // one does all that is to be done for an image. An error says nothing of the image.
-func (f *variantsFn) one(ctx context.Context, i table.Image, attempt int) (outcome, error) {
+func (f *deriver) one(ctx context.Context, i table.Image, attempt int) (outcome, error) {
 	rows, err := variant.Rows(ctx, f.tables, i.ImageID)
 	if err != nil {
 		return outcome{}, err
 	}
-	job := variant.Job{Image: i, Recipe: f.Options.Recipe, Version: f.Options.Version}
-	missing := job.Outdated(rows)
-	o := outcome{counts: map[string]int64{Images: 1, Current: int64(len(f.Options.Recipe.Outputs) - len(missing))}}
-	if len(missing) == 0 {
-		return o, nil
+	w := work{fn: f, image: i, attempt: attempt, outcome: outcome{counts: map[string]int64{Images: 1}}}
+	if w.parts = f.parts(i, rows, w.counts); len(w.parts) == 0 {
+		return w.outcome, nil
 	}
-	if f.Options.DryRun && f.sampled.Add(1) > sampleSize {
-		o.counts[PendingImages], o.counts[PendingVariants] = 1, int64(len(missing))
-		return o, nil
-	}
-	l, err := variant.Enter(f.lab)
+	deleted, err := f.deleted(ctx, i)
 	if err != nil {
 		return outcome{}, err
 	}
-	defer l.Leave()
-	w := work{Job: job, fn: f, lab: l, missing: missing, outcome: o}
-	err = w.run(ctx)
-	var refused *pixels.Error
-	if errors.As(err, &refused) {
-		err = w.refuse(ctx, refused, attempt)
+	if deleted {
+		w.counts[PassedOver] = 1
+		return w.outcome, nil
 	}
-	return w.outcome, err
+	if f.Options.DryRun && f.sampled.Add(1) > sampleSize {
+		w.pending()
+		return w.outcome, nil
+	}
+	if w.lab, err = variant.Enter(f.lab); err != nil {
+		return outcome{}, err
+	}
+	defer w.lab.Leave()
+	return w.outcome, w.run(ctx)
+}
+
+// parts are the recipes of which something is missing among the variants of an image. It counts the others' variants.
+func (f *deriver) parts(i table.Image, rows []table.Variant, counts map[string]int64) (parts []part) {
+	version := f.Options.Version
+	if version == 0 {
+		version = time.Now().UnixMicro()
+	}
+	for _, r := range f.Options.Recipes {
+		if !r.Select.Selects(variant.Seen(i)) {
+			continue
+		}
+		job := variant.Job{Image: i, Recipe: r, Version: version}
+		missing := job.Outdated(rows)
+		counts[Current] += int64(len(r.Outputs) - len(missing))
+		if len(missing) > 0 {
+			parts = append(parts, part{job, missing})
+		}
+	}
+	return parts
+}
+
+// deleted reports whether the image was deleted since: whoever reads old events, or takes long, has not heard of it.
+func (f *deriver) deleted(ctx context.Context, i table.Image) (bool, error) {
+	cells, err := f.tables.Get(ctx, table.Images.Table().Name, table.Images.Key(i))
+	if errors.Is(err, table.ErrNotFound) {
+		return false, nil
+	}
+	var row table.Image
+	if err == nil {
+		row, err = table.Images.FromRow(cells)
+	}
+	if err != nil {
+		return false, fmt.Errorf("get image %s: %w", i.ImageID, err)
+	}
+	return row.State == table.StateDeleted && row.Version > i.Version, nil
 }
 
 // upload is the record of the image's upload, as far as it can be told from its row.
-func (f *variantsFn) upload(i table.Image) (kafkaio.Record, error) {
+func (f *deriver) upload(j variant.Job) (kafkaio.Record, error) {
+	i := j.Image
 	e := event.NewUploaded(event.Image{
 		ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType, Filename: i.Filename,
 		UploadedAt: time.UnixMicro(i.UploadedAt),
 	})
 	key, value, err := e.Encode()
-	return kafkaio.Record{
+	r := kafkaio.Record{
 		Topic: f.Options.EventsTopic, Partition: -1, Offset: -1, Timestamp: e.Time.UnixMilli(), Key: key, Value: value,
+	}
+	name := fmt.Sprintf("%s/%s/%s", stage, e.ID, j.Recipe.Name)
+	if f.Options.Version == 0 {
+		// As analyze makes them: the version of a replay's row is that of the event and the number of the replay.
+		if n := i.Version - i.UploadedAt; n > 0 && n <= event.MaxReplays {
+			r.Replay = n
+		}
+	} else {
 		// Each job's refusal is a letter of its own, so that one which was replayed does not hide the next.
-		Letter: event.LetterID(fmt.Sprintf("%s/%s/%s/%d", stage, e.ID, f.Options.Recipe.Name, f.Options.Version)),
-	}, err
+		name = fmt.Sprintf("%s/%d", name, f.Options.Version)
+	}
+	r.Letter = event.LetterID(name)
+	return r, err
 }
 
 // letter is the dead letter of an image that was refused.
-func (f *variantsFn) letter(i table.Image, refused *pixels.Error, attempt int) (kafkaio.Message, error) {
-	record, err := f.upload(i)
+func (f *deriver) letter(j variant.Job, refused *pixels.Error, attempt int) (kafkaio.Message, error) {
+	record, err := f.upload(j)
 	if err != nil {
 		return kafkaio.Message{}, err
 	}
