@@ -1,4 +1,4 @@
-// Package pool derives images in child processes of the same binary, so that no image can take the process down that
+// Package pool derives and hashes images in child processes of the same binary, so that no image can take the process down that
 // has to answer for it.
 //
 // A child is kept between images and replaced when it dies. What confines it, as far as the system can:
@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // ErrClosed is returned once Close was called.
@@ -123,16 +124,27 @@ func New(cfg Config) (*Pool, error) {
 func (p *Pool) Derive(
 	ctx context.Context, src Source, lim pixels.Limits, outputs []pixels.Output,
 ) ([]pixels.Derivative, error) {
+	got, err := p.serve(ctx, src, request{Limits: lim, Outputs: outputs})
+	return got.made, err
+}
+
+// Hash is hash.Of in a child. Its errors are those of Derive.
+func (p *Pool) Hash(ctx context.Context, src Source, lim pixels.Limits) (hash.Hashes, error) {
+	got, err := p.serve(ctx, src, request{Limits: lim, Hash: true})
+	return got.hashes, err
+}
+
+// serve has a child do what the request says.
+func (p *Pool) serve(ctx context.Context, src Source, r request) (got result, err error) {
 	in, err := src.check()
 	if err != nil {
-		return nil, fmt.Errorf("pass image to a pixel process: %w", err)
+		return got, fmt.Errorf("pass image to a pixel process: %w", err)
 	}
-	var made []pixels.Derivative
 	for again := true; again; {
 		again = false
 		err = p.with(ctx, func(c *child) error {
 			var err error
-			made, err = c.derive(ctx, p.closed, in, request{Limits: lim, Outputs: outputs})
+			got, err = c.serve(ctx, p.closed, in, r)
 			var d *death
 			if errors.As(err, &d) {
 				if in.changed() {
@@ -145,10 +157,7 @@ func (p *Pool) Derive(
 			return err
 		})
 	}
-	if err != nil {
-		return nil, err
-	}
-	return made, nil
+	return got, err
 }
 
 // Check starts a child if none is idle, and tells which engine it has and what confines it.

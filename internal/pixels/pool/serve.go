@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // The descriptors that a child starts with, after the standard ones.
@@ -107,14 +108,24 @@ func (s *server) one() error {
 		defer func() { _ = unix.Munmap(data) }() // fails for an empty one only
 	}
 	a := answer{ID: r.ID}
+	if err := s.work(data, r, &a); err != nil {
+		a = answer{ID: r.ID, Code: pixels.CodeOf(err), Message: err.Error()}
+	}
+	return s.conn.send(a, nil)
+}
+
+// work does with an image what is asked for.
+func (s *server) work(data []byte, r request, a *answer) error {
+	if r.Hash {
+		hashes, err := hash.Of(s.engine, data, r.Limits)
+		a.Hashes = &hashes
+		return err
+	}
 	derivatives, err := pixels.Derive(s.engine, data, r.Limits, r.Outputs)
 	if err == nil {
 		a.Made, err = s.write(derivatives)
 	}
-	if err != nil {
-		a = answer{ID: r.ID, Code: pixels.CodeOf(err), Message: err.Error()}
-	}
-	return s.conn.send(a, nil)
+	return err
 }
 
 // source returns the bytes of the image: those of the file, or of shared memory. The file is no longer needed then.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // setup is the first message to a child.
@@ -28,7 +29,7 @@ type hello struct {
 	Error  string // why there is no engine
 }
 
-// request asks for the derivatives of an image. A descriptor comes with it, unless the image is in the shared memory that
+// request asks for the derivatives of an image, or its hashes. A descriptor comes with it, unless the image is in the shared memory that
 // came with an earlier one.
 type request struct {
 	ID      uint64
@@ -38,6 +39,7 @@ type request struct {
 	Data    int64 // bytes of private memory that the process may have; 0: any number
 	Limits  pixels.Limits
 	Outputs []pixels.Output
+	Hash    bool // the hashes of the image are wanted, and no derivatives
 }
 
 // answer is that to a request. The data of the derivatives follow each other in the file for results.
@@ -46,6 +48,7 @@ type answer struct {
 	Code    string // of a *pixels.Error
 	Message string // of any error
 	Made    []made
+	Hashes  *hash.Hashes
 }
 
 type made struct {
