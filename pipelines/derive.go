@@ -38,7 +38,7 @@ type Derive struct {
 	From          time.Time   `help:"Only images uploaded at this time or later." placeholder:"TIME"`
 	To            time.Time   `help:"Only images uploaded before this time." placeholder:"TIME"`
 	DryRun        bool        `help:"Write nothing: count what would be made, and estimate bytes and time from a sample."`
-	Engine        string      `help:"Pixel engine: auto (libvips if it is there), go or libvips." default:"auto" enum:"auto,go,libvips"`
+	Engine        string      `help:"Pixel engine: auto (libvips if it is there), go or libvips." env:"DARKROOM_PIXELS,DARKROOM_ENGINE" default:"auto" enum:"auto,go,libvips"`
 	Libvips       string      `help:"Path of the libvips library; its usual places if empty." placeholder:"FILE"`
 	MaxShare      float64     `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
 	MaxBytes      int64       `help:"Refuse images of more bytes." default:"67108864"`

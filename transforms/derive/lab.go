@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"golang.org/x/sync/semaphore"
 
 	"darkroom/internal/pixels"
@@ -73,7 +74,7 @@ func enter(o Options) (*lab, error) {
 	l.size, l.duty = share(k.share)
 	l.turns = make(chan struct{}, l.size)
 	var err error
-	l.pool, err = pool.New(pool.Config{Engine: k.engine, Libvips: engine.Locate(k.libvips), Size: l.size, Background: true})
+	l.pool, err = pool.New(engine.Pool(pool.Config{Size: l.size, Background: true}, k.engine, k.libvips))
 	if err != nil {
 		return nil, fmt.Errorf("open pool of pixel processes: %w", err)
 	}
@@ -118,6 +119,9 @@ func (l *lab) engine(ctx context.Context) (string, error) {
 		status, err := l.pool.Check(ctx)
 		if err != nil {
 			return "", err
+		}
+		if status.Fallback != "" {
+			log.Warnf(ctx, "images are decoded by the engine in Go, since libvips cannot be used: %s", status.Fallback)
 		}
 		l.name = status.Engine.Name + " " + status.Engine.Version
 	}

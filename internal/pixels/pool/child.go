@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -136,8 +137,10 @@ func (c *child) run(started chan<- error) {
 // readable are the files that a child may read beside those of all programs.
 func (c *child) readable() []string {
 	files := append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path)
-	if filepath.IsAbs(c.cfg.Libvips) {
-		files = append(files, filepath.Dir(c.cfg.Libvips)) // with the libraries beside it
+	for _, library := range filepath.SplitList(c.cfg.Libvips) {
+		if filepath.IsAbs(library) {
+			files = append(files, filepath.Dir(library)) // with the libraries beside it
+		}
 	}
 	return files
 }
@@ -154,14 +157,22 @@ func (c *child) greet() error {
 	}
 	if err != nil {
 		c.expire()
-		return errors.New(c.epitaph())
+		return &engineFault{c.epitaph()}
 	}
 	c.status = h.Status
 	if h.Error != "" {
-		return errors.New(h.Error)
+		if os.Geteuid() == 0 && strings.Contains(strings.ToLower(h.Error), "permission denied") {
+			h.Error += " (processes that decode have no rights of root: its folders must be readable by all)"
+		}
+		return &engineFault{h.Error}
 	}
 	return nil
 }
+
+// engineFault is why a child that was started has no engine.
+type engineFault struct{ text string }
+
+func (e *engineFault) Error() string { return e.text }
 
 // death is the end of a child with an image.
 type death struct {

@@ -46,6 +46,12 @@ func Serve(open Open) error {
 		return c.send(hello{Error: err.Error()}, nil)
 	}
 	status.Engine = s.engine.Info()
+	if e, ok := s.engine.(interface{ Path() string }); ok {
+		status.Library = e.Path()
+	}
+	if e, ok := s.engine.(interface{ Fallback() string }); ok {
+		status.Fallback = e.Fallback()
+	}
 	if err := c.send(hello{Status: status}, nil); err != nil {
 		return fmt.Errorf("tell the pool that all is ready: %w", err)
 	}
