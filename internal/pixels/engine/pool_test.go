@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"darkroom/internal/pixels"
@@ -52,6 +53,10 @@ func TestEnginesInConfinedProcesses(t *testing.T) {
 		p, err := pool.New(cfg)
 		if err != nil {
 			t.Fatal(err)
+		}
+		status, err := p.Check(t.Context())
+		if err != nil || !reflect.DeepEqual(status.Engine, e.Info()) {
+			t.Errorf("%s: %+v, want %+v: %v", name, status.Engine, e.Info(), err)
 		}
 		for _, photo := range []string{"friends.jpg", "life.webp", "wine.png"} {
 			data, err := os.ReadFile(filepath.Join("../../../testdata/photos", photo))

@@ -14,6 +14,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
 
 	"darkroom/internal/pixels"
 )
@@ -192,7 +195,7 @@ var (
 )
 
 // codecs lists the codec libraries where their versions can be told: npm's package has a list; on Linux, else, the
-// names of the files that are mapped have them.
+// names of the files that are loaded have them.
 func (l *library) codecs() (found []string) {
 	var versions map[string]string
 	list, err := os.ReadFile(filepath.Join(filepath.Dir(l.path), "..", "versions.json"))
@@ -204,15 +207,36 @@ func (l *library) codecs() (found []string) {
 		}
 		return found
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(maps)) {
-		if m := codecFile.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+	for _, path := range loadedFiles() {
+		if m := codecFile.FindStringSubmatch(path); m != nil {
 			found = append(found, "lib"+m[1]+" "+m[2])
 		}
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// loadedFiles asks the loader for the libraries of this process, since one that is confined cannot read /proc.
+func loadedFiles() (paths []string) {
+	symbol, err := purego.Dlsym(purego.RTLD_DEFAULT, "dl_iterate_phdr")
+	if err != nil {
+		return nil
+	}
+	var iterate func(each, data uintptr) int32
+	purego.RegisterFunc(&iterate, symbol)
+	type info struct { // the beginning of dl_phdr_info
+		addr uintptr
+		name *byte
+	}
+	iterate(purego.NewCallback(func(i *info, _, _ uintptr) uintptr {
+		n := 0
+		for *(*byte)(unsafe.Add(unsafe.Pointer(i.name), n)) != 0 {
+			n++
+		}
+		if path, err := filepath.EvalSymlinks(string(unsafe.Slice(i.name, n))); err == nil { // which has the version
+			paths = append(paths, path)
+		}
+		return 0
+	}), 0)
+	return paths
 }
