@@ -95,6 +95,7 @@ func (d *derivation) decode(e Engine, data []byte, lim Limits) error {
 		whole, _ := o.Plan(full)
 		opts.AtLeast.X = max(opts.AtLeast.X, min(whole.X, full.X))
 		opts.AtLeast.Y = max(opts.AtLeast.Y, min(whole.Y, full.Y))
+		opts.FullColour = opts.FullColour || o.Format == PNG || o.Format == GIF
 		opts.AllFrames = opts.AllFrames || o.Animate && d.facts.Frames > 1
 	}
 	if volume := d.facts.Frames * d.facts.Width * d.facts.Height; opts.AllFrames && volume > lim.MaxVolume {
