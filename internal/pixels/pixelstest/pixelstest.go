@@ -26,7 +26,8 @@ func Run(t *testing.T, e pixels.Engine) {
 	for name, test := range map[string]func(*testing.T){
 		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "Crop": s.crop,
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
-		"FullColour": s.fullColour, "Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation,
+		"FullColour": s.fullColour, "Fixtures": s.fixtures,
+		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation,
 		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
 	} {
