@@ -137,24 +137,28 @@ func (s *server) work(data []byte, r request, a *answer) error {
 // source returns the bytes of the image: those of the file, or of shared memory. The file is no longer needed then.
 func (s *server) source(f *os.File, r request) ([]byte, error) {
 	if f == nil {
-		if !r.Shared || r.Size > int64(len(s.shared)) {
+		if !r.Shared || r.Size < 0 || r.Size > int64(len(s.shared)) {
 			return nil, errors.New("no image came with the request")
 		}
 		return s.shared[:r.Size], nil
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("map image: %w", err)
+	}
+	if r.Size < 0 || r.Size > info.Size() {
+		return nil, fmt.Errorf("map image: %d bytes of a file of %d", r.Size, info.Size())
+	}
 	size := r.Size
 	if r.Shared {
+		size = info.Size()
 		if s.shared != nil {
 			if err := unix.Munmap(s.shared); err != nil {
 				return nil, fmt.Errorf("unmap images: %w", err)
 			}
+			s.shared = nil
 		}
-		info, err := f.Stat()
-		if err != nil {
-			return nil, fmt.Errorf("map images: %w", err)
-		}
-		size = info.Size()
 	}
 	if size == 0 {
 		return nil, nil

@@ -87,7 +87,10 @@ func (c *conn) send(message any, file *os.File) error {
 	if len(b) > maxMessage {
 		return fmt.Errorf("a message of %d bytes is longer than %d", len(b), maxMessage)
 	}
-	b = append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
+	return c.sendRaw(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...), file)
+}
+
+func (c *conn) sendRaw(b []byte, file *os.File) error {
 	if file == nil {
 		_, err := c.Write(b)
 		return err

@@ -225,7 +225,7 @@ func loadedFiles() (paths []string) {
 	var iterate func(each, data uintptr) int32
 	purego.RegisterFunc(&iterate, symbol)
 	type info struct { // the beginning of dl_phdr_info
-		addr uintptr
+		_    uintptr
 		name *byte
 	}
 	iterate(purego.NewCallback(func(i *info, _, _ uintptr) uintptr {
