@@ -27,6 +27,7 @@ const (
 	watchEvery   = 50 * time.Millisecond
 	lastWords    = 2 * time.Second // for a process to die once its socket is closed
 	maxStderr    = 8 << 10
+	resultsKept  = 4 << 20 // of a longer file for results the memory is freed; to make its pages anew takes CPU time
 )
 
 // child is a process that serves, seen by its parent. One image at a time is given to it.
@@ -266,8 +267,10 @@ func (c *child) take(a answer, r request) (result, error) {
 		c.end()
 		return result{}, &death{err: refuse(pixels.CodeDecodeCrash, "decoding went wrong: %w", err), doubtful: true}
 	}
-	// Its pages are freed; the file is the child's as well, so that an error here shows there.
-	_ = c.results.Truncate(0)
+	if info, err := c.results.Stat(); err != nil || info.Size() > resultsKept {
+		// Its pages are freed; the file is the child's as well, so that an error here shows there.
+		_ = c.results.Truncate(0)
+	}
 	return got, nil
 }
 

@@ -174,7 +174,7 @@ func (s *server) source(f *os.File, r request) ([]byte, error) {
 	return data[:r.Size], nil
 }
 
-// write puts the data of derivatives into the file for results, which is empty.
+// write puts the data of derivatives into the file for results, over those of an earlier image.
 func (s *server) write(derivatives []pixels.Derivative) ([]made, error) {
 	all := make([]made, len(derivatives))
 	at := int64(0)
