@@ -158,6 +158,9 @@ func TestLookIsThatOfTheReference(t *testing.T) {
 			continue
 		}
 		look, quality := hash.OfLook(m)
+		if n := look.Distance(hash.Look{}); n != 128 && w.quality > 0 {
+			t.Errorf("%s: %d bits are set", name, n)
+		}
 		// Equal on amd64. Where the compiler fuses multiplications, a frequency at the median may move past it.
 		if d := look.Distance(w.look); d > 2 && w.quality > 0 || quality != w.quality {
 			t.Errorf("%s: %s, quality %d, want %s, %d: %d bits differ", name, look, quality, w.look, w.quality, d)
