@@ -15,6 +15,7 @@ import (
 
 	"darkroom/ingest"
 	"darkroom/internal/blob"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/service"
 	"darkroom/internal/table"
 	"darkroom/internal/table/embedded"
@@ -30,6 +31,7 @@ type ingestCmd struct {
 	Table        string        `help:"Table store with the facts that GET gives, as tcp://host:port or cassandra://host/keyspace; none if empty." placeholder:"DSN"`
 	MaxBytes     int64         `help:"Largest image, in bytes." default:"67108864"`
 	SweepAfter   time.Duration `help:"Age at which the sweeper publishes an upload that could not be." default:"30s"`
+	engine.Choice
 	contentFlags
 }
 
@@ -60,7 +62,7 @@ func newIngest(
 ) (*ingest.Service, error) {
 	cfg := ingest.DefaultConfig()
 	cfg.Brokers, cfg.MaxBytes, cfg.SweepAfter = c.Kafka, c.MaxBytes, c.SweepAfter
-	if err := c.config(&cfg); err != nil {
+	if err := c.config(&cfg, c.Choice); err != nil {
 		return nil, err
 	}
 	blobs, err := blob.Open(ctx, c.S3)

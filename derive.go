@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,7 @@ import (
 
 // pixelFlags say what derives images, and what an image may take.
 type pixelFlags struct {
-	engineFlags
+	engine.Choice
 	MaxPixels   int64         `help:"Refuse images of more pixels." default:"100000000"`
 	ImageTime   time.Duration `help:"Longest that an image may take." default:"1m"`
 	ImageMemory int64         `help:"Most bytes of memory that an image may take." default:"2147483648"`
@@ -33,16 +34,19 @@ type pixelFlags struct {
 
 // open starts the pool of processes that decode. It fails at once where none can be started.
 func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
-	p, err := pool.New(pool.Config{
-		Engine: f.Engine, Libvips: engine.Locate(f.Libvips), Size: f.Processes,
-		Memory: f.ImageMemory, Timeout: f.ImageTime, CPU: 2 * f.ImageTime,
-	})
+	p, err := pool.New(engine.Pool(pool.Config{
+		Size: f.Processes, Memory: f.ImageMemory, Timeout: f.ImageTime, CPU: 2 * f.ImageTime,
+	}, f.Engine, f.Libvips))
 	if err != nil {
 		return nil, fmt.Errorf("open pixel processes: %w", err)
 	}
-	if _, err := p.Check(ctx); err != nil {
+	status, err := p.Check(ctx)
+	if err != nil {
 		p.Close()
 		return nil, fmt.Errorf("open pixel processes: %w", err)
+	}
+	if status.Fallback != "" {
+		slog.WarnContext(ctx, "images are decoded by the engine in Go, since libvips cannot be used", "reason", status.Fallback)
 	}
 	return p, nil
 }

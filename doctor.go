@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
@@ -11,17 +12,12 @@ import (
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
 )
-
-// engineFlags choose the pixel engine.
-type engineFlags struct {
-	Engine  string `help:"What decodes and encodes images: auto (libvips if it is there, else go), go or libvips." env:"DARKROOM_ENGINE,DARKROOM_PIXELS" enum:"auto,go,libvips" default:"auto"`
-	Libvips string `help:"The libvips to use: its file, or a folder with it, such as a node_modules; the usual places if empty." placeholder:"PATH"`
-}
 
 // doctorCmd tells what this machine has that Darkroom can use.
 type doctorCmd struct {
-	engineFlags
+	engine.Choice
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
@@ -62,8 +58,8 @@ type toolReport struct {
 }
 
 // Run prints the diagnosis.
-func (c *doctorCmd) Run(io stdio) error {
-	statuses, err := engine.Survey(c.Engine, c.Libvips)
+func (c *doctorCmd) Run(ctx context.Context, io stdio) error {
+	statuses, err := engine.Survey(ctx, pool.Config{}, c.Engine, c.Libvips)
 	if err != nil {
 		return fmt.Errorf("--engine %s: %w", c.Engine, err)
 	}

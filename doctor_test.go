@@ -34,3 +34,27 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("a folder without libvips: %v", err)
 	}
 }
+
+// The name of the variable is heeded by all commands that have the flag, as is that of the library.
+func TestDoctorHeedsTheEnvironment(t *testing.T) {
+	t.Setenv("DARKROOM_PIXELS", "go")
+	out, err := printed(t, "doctor", "--json")
+	var d diagnosis
+	if err != nil || json.Unmarshal([]byte(out), &d) != nil || d.Engines[1].Name != "go" || !d.Engines[1].Used {
+		t.Errorf("%s%v", out, err)
+	}
+	t.Setenv("DARKROOM_PIXELS", "libvips")
+	empty := t.TempDir()
+	t.Setenv("DARKROOM_LIBVIPS", empty)
+	for _, args := range [][]string{{"doctor"}, {"derive", "testdata/photos/wine.png", "--out", empty}, {"probe", "--hash", "testdata/photos/wine.png"}} {
+		if _, err := printed(t, args...); err == nil || !strings.Contains(err.Error(), "there is none in the folder "+empty) {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	t.Setenv("DARKROOM_PIXELS", "magick")
+	for _, args := range [][]string{{"doctor"}, {"derive", "x.png"}, {"pipeline", "run", "derive", "--recipe", "recipes/sizes.yaml"}} {
+		if _, err := printed(t, args...); err == nil || !strings.Contains(err.Error(), "magick") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+}

@@ -27,9 +27,9 @@ var rules = map[string]struct {
 	"internal/local":      {ours: []string{"internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"internal/local/":     {ours: []string{"internal/local", "internal/blob"}, not: []string{"github.com/apache/beam", "github.com/gin-gonic"}},
 	"transforms/":         {ours: []string{"internal/", "transforms/"}, not: []string{"flag", "os", "github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
-	"pipelines":           {ours: []string{"internal/blob", "internal/recipe", "internal/table", "internal/table/", "transforms/", "runners"}, not: []string{"flag", "os", "github.com/gin-gonic"}},
+	"pipelines":           {ours: []string{"internal/blob", "internal/pixels/engine", "internal/recipe", "internal/table", "internal/table/", "transforms/", "runners"}, not: []string{"flag", "os", "github.com/gin-gonic"}},
 	"runners":             {not: []string{"github.com/gin-gonic", "github.com/apache/beam/sdks/v2/go/pkg/beam/x/beamx"}},
-	"ingest":              {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/recipe", "internal/service", "internal/signedurl", "internal/variant"}, not: []string{"github.com/apache/beam"}},
+	"ingest":              {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/pixels", "internal/pixels/engine", "internal/recipe", "internal/service", "internal/signedurl", "internal/variant"}, not: []string{"github.com/apache/beam"}},
 	"statsapi":            {ours: []string{"internal/event", "internal/blob", "internal/table", "internal/service"}, not: []string{"github.com/apache/beam"}},
 }
 

@@ -1,20 +1,28 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"text/tabwriter"
 
+	"golang.org/x/sync/errgroup"
+
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
+	"darkroom/internal/pixels/pool"
 )
 
-// probeCmd shows what images are, without decoding a pixel.
+// probeCmd shows what images are, without decoding a pixel unless their hashes are wanted.
 type probeCmd struct {
-	Files     []string `arg:"" name:"file" help:"Images."`
-	JSON      bool     `name:"json" help:"Print one JSON object a line."`
-	MaxPixels int64    `help:"Refuse images of more pixels." default:"100000000"`
+	Files []string `arg:"" name:"file" help:"Images."`
+	JSON  bool     `name:"json" help:"Print one JSON object a line."`
+	Hash  bool     `help:"Decode, and print the hash of the pixels, the PDQ hash of the look, and its quality."`
+	pixelFlags
 }
 
 // Help is the long help.
@@ -23,7 +31,12 @@ func (*probeCmd) Help() string {
 camera and time taken. An image that would be refused on upload is refused here, with the same code; the exit status is
 then 1.
 
+With --hash each image is also decoded, as derive does it. Images of the same pixels, in whatever lossless format, have the
+same pixel hash; those that look the same have PDQ hashes that differ in at most 31 of 256 bits, if their quality is at
+least 50.
+
   darkroom probe testdata/photos/*
+  darkroom probe --hash testdata/photos/sunset*.jpg
   darkroom probe --json photo.jpg | jq .width`
 }
 
@@ -39,17 +52,43 @@ type probed struct {
 	TakenAt     string `json:"taken_at,omitempty"`
 	Artist      string `json:"artist,omitempty"`
 	Copyright   string `json:"copyright,omitempty"`
-	Code        string `json:"code,omitempty"` // why it is refused
-	Detail      string `json:"detail,omitempty"`
+	*hashed
+	Code   string `json:"code,omitempty"` // why it is refused
+	Detail string `json:"detail,omitempty"`
+}
+
+// hashed is what is printed of a file that was decoded.
+type hashed struct {
+	PixelHash hash.Pixels `json:"pixel_hash"`
+	PDQ       hash.Look   `json:"pdq"`
+	Quality   int         `json:"pdq_quality"`
 }
 
 // Run prints the facts.
-func (c *probeCmd) Run(io stdio) error {
+func (c *probeCmd) Run(ctx context.Context, io stdio) error {
+	var workers *pool.Pool
+	if c.Hash {
+		var err error
+		if workers, err = c.open(ctx); err != nil {
+			return err
+		}
+		defer workers.Close()
+	}
 	all := make([]probed, len(c.Files))
-	refused := 0
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(cmp.Or(c.Processes, runtime.GOMAXPROCS(0)))
 	for i, file := range c.Files {
-		all[i] = c.probe(file)
-		if all[i].Format == "" {
+		group.Go(func() error {
+			all[i] = c.probe(ctx, workers, file)
+			return ctx.Err()
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	refused := 0
+	for _, p := range all {
+		if p.Code != "" {
 			refused++
 		}
 	}
@@ -62,23 +101,31 @@ func (c *probeCmd) Run(io stdio) error {
 	return nil
 }
 
-func (c *probeCmd) probe(file string) probed {
+func (c *probeCmd) probe(ctx context.Context, workers *pool.Pool, file string) probed {
 	f, err := os.Open(file)
 	if err != nil {
 		return probed{File: file, Code: "unreadable", Detail: errors.Unwrap(err).Error()}
 	}
 	defer f.Close()
-	facts, err := pixels.Probe(f, pixels.Limits{MaxPixels: c.MaxPixels})
-	if code := pixels.CodeOf(err); code != "" {
-		return probed{File: file, Code: code, Detail: err.Error()}
+	refused := func(err error) probed {
+		return probed{File: file, Code: cmp.Or(pixels.CodeOf(err), "unreadable"), Detail: err.Error()}
 	}
+	facts, err := pixels.Probe(f, c.limits())
 	if err != nil {
-		return probed{File: file, Code: "unreadable", Detail: err.Error()}
+		return refused(err)
 	}
-	return probed{
+	p := probed{
 		File: file, Format: string(facts.Format), Width: facts.Width, Height: facts.Height, Frames: facts.Frames,
 		Orientation: facts.Orientation, Camera: facts.Camera, TakenAt: facts.TakenAt, Artist: facts.Artist, Copyright: facts.Copyright,
 	}
+	if workers != nil {
+		h, err := workers.Hash(ctx, pool.Source{File: f}, c.limits())
+		if err != nil {
+			return refused(err)
+		}
+		p.hashed = &hashed{h.Pixels, h.Look, h.Quality}
+	}
+	return p
 }
 
 func (c *probeCmd) print(io stdio, all []probed) error {
@@ -93,14 +140,22 @@ func (c *probeCmd) print(io stdio, all []probed) error {
 		return nil
 	}
 	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "FILE\tFORMAT\tSIZE\tFRAMES\tORIENTATION\tCAMERA\tTAKEN")
+	heading := "FILE\tFORMAT\tSIZE\tFRAMES\tORIENTATION\tCAMERA\tTAKEN"
+	if c.Hash {
+		heading += "\tPDQ\tQUALITY\tPIXELS"
+	}
+	fmt.Fprintln(w, heading)
 	for _, p := range all {
 		if p.Code != "" {
 			fmt.Fprintf(w, "%s\t-\t%s: %s\n", p.File, p.Code, p.Detail)
 			continue
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d×%d\t%d\t%d\t%s\t%s\n",
+		fmt.Fprintf(w, "%s\t%s\t%d×%d\t%d\t%d\t%s\t%s",
 			p.File, p.Format, p.Width, p.Height, p.Frames, p.Orientation, p.Camera, p.TakenAt)
+		if p.hashed != nil {
+			fmt.Fprintf(w, "\t%s\t%d\t%s", p.PDQ, p.Quality, p.PixelHash)
+		}
+		fmt.Fprintln(w)
 	}
 	return w.Flush()
 }

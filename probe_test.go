@@ -39,3 +39,19 @@ func TestProbeSaysWhatIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestProbeHashes(t *testing.T) {
+	out, err := printed(t, "probe", "--hash", "--json", "--engine", "go", "testdata/photos/wine.png")
+	if err != nil || !strings.Contains(out, `"pixel_hash":"c762c0b0f25a7a07672cb6c62ee56bedaac629fcf64255342b8d6f796f214cb7","pdq":"`) {
+		t.Errorf("%s%v", out, err)
+	}
+	out, err = printed(t, "probe", "--hash", "--engine", "go", "testdata/photos/sunset.jpg", "testdata/photos/sunset-again.jpg", "go.mod")
+	lines := strings.Split(out, "\n")
+	if err == nil || len(lines) != 5 || !strings.Contains(lines[3], "unknown-format") {
+		t.Fatalf("%s%v", out, err)
+	}
+	a, b := strings.Fields(lines[1]), strings.Fields(lines[2])
+	if a[len(a)-3] != b[len(b)-3] || len(a[len(a)-3]) != 64 || a[len(a)-2] != "100" {
+		t.Errorf("copies have other hashes:\n%s", out)
+	}
+}

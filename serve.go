@@ -6,12 +6,12 @@ import (
 	"time"
 
 	"darkroom/ingest"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/signedurl"
 )
 
 // contentFlags say which variants of images are served, and to whom.
 type contentFlags struct {
-	engineFlags
 	VariantProcesses int           `help:"Variants that are made at a time; one for each CPU if 0." default:"0"`
 	VariantQueue     int           `help:"Requests for other variants that wait meanwhile; more are answered 503." default:"64"`
 	VariantTimeout   time.Duration `help:"Longest that making a variant may take, once it is its turn." default:"30s"`
@@ -23,9 +23,9 @@ type contentFlags struct {
 }
 
 // config puts the flags into the configuration of the upload service.
-func (f contentFlags) config(cfg *ingest.Config) (err error) {
+func (f contentFlags) config(cfg *ingest.Config, pixels engine.Choice) (err error) {
 	v := &cfg.Variants
-	v.Engine, v.Libvips = f.Engine, f.Libvips
+	v.Choice = pixels
 	if f.VariantProcesses != 0 {
 		v.Processes = f.VariantProcesses
 	}

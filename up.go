@@ -137,7 +137,7 @@ func (s *services) connect(
 	registry := service.NewRegistry()
 	s.ingest, err = newIngest(ctx, &ingestCmd{
 		Kafka: live.Kafka, S3: live.S3, MaxBytes: c.MaxBytes, SweepAfter: ingest.DefaultConfig().SweepAfter,
-		contentFlags: c.contentFlags,
+		Choice: c.Choice, contentFlags: c.contentFlags,
 	}, tables, log, registry)
 	if err != nil {
 		return err

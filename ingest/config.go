@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/signedurl"
 )
 
@@ -35,7 +36,7 @@ type Config struct {
 
 // Variants says which variants are made on request, and what that may take.
 type Variants struct {
-	Engine, Libvips string // as pool.Config takes them
+	engine.Choice
 
 	Processes int           // variants made at a time
 	Waiting   int           // that wait for their turn; more are refused
@@ -83,7 +84,7 @@ func DefaultConfig() Config {
 		StallAfter:    30 * time.Second,
 		KafkaWait:     time.Second,
 		Variants: Variants{
-			Engine: "auto", Processes: runtime.GOMAXPROCS(0), Waiting: 64, Timeout: 30 * time.Second,
+			Choice: engine.Choice{Engine: engine.Auto}, Processes: runtime.GOMAXPROCS(0), Waiting: 64, Timeout: 30 * time.Second,
 			MaxPixels: pixels.DefaultLimits.MaxPixels, MaxSide: 4096,
 		},
 	}

@@ -54,7 +54,7 @@ func newVariants(s *Service) *variants {
 	v := &variants{
 		Service: s, limits: limits, room: make(chan struct{}, cfg.Processes+cfg.Waiting),
 		lab: variant.LabConfig{
-			Engine: cfg.Engine, Libvips: cfg.Libvips, Size: cfg.Processes, Duty: 1, Timeout: cfg.Timeout,
+			Choice: cfg.Choice, Size: cfg.Processes, Duty: 1, Timeout: cfg.Timeout,
 		},
 	}
 	v.ctx, v.close = context.WithCancel(context.Background())

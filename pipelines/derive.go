@@ -13,6 +13,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"darkroom/internal/blob"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table/open"
 	"darkroom/runners"
@@ -33,8 +34,7 @@ const (
 
 // Deriving are the options of every pipeline that derives.
 type Deriving struct {
-	Engine   string  `help:"Pixel engine: auto (libvips if it is there), go or libvips." default:"auto" enum:"auto,go,libvips"`
-	Libvips  string  `help:"Path of the libvips library; its usual places if empty." placeholder:"FILE"`
+	engine.Choice
 	MaxShare float64 `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
 }
 
@@ -135,7 +135,7 @@ func (d *Derive) Check(ctx context.Context) error {
 func (d *Derive) Build(s beam.Scope) {
 	dead := derive.Variants(s, derive.Options{
 		Recipes: []recipe.Recipe{d.recipe}, Version: time.Now().UnixMicro(), Blobs: d.S3, TableDSN: d.Table, EventsTopic: d.EventsTopic,
-		MaxBytes: d.MaxBytes, MaxPixels: d.MaxPixels, Engine: d.Engine, Libvips: d.Libvips, MaxShare: d.MaxShare,
+		MaxBytes: d.MaxBytes, MaxPixels: d.MaxPixels, Choice: d.Choice, MaxShare: d.MaxShare,
 		DryRun: d.DryRun,
 	}, d.images(s))
 	kafkaio.Write(s, kafkaio.Sink{Brokers: d.Kafka, Topic: d.RejectedTopic}, dead)

@@ -28,6 +28,7 @@ import (
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/goengine"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
@@ -126,7 +127,7 @@ func (s *studio) happens(t *testing.T, e event.Event, row table.Image, deleted t
 // derive runs the pipeline and returns its counters, and an error if the job failed.
 func (s *studio) derive(t *testing.T, change func(*pipelines.Derive)) (*pipelines.Derive, []runners.Counter, error) {
 	t.Helper()
-	d := &pipelines.Derive{Recipe: s.recipe, Deriving: pipelines.Deriving{Engine: "go"}, Kafka: s.brokers, S3: s.bucket, Table: s.dsn}
+	d := &pipelines.Derive{Recipe: s.recipe, Deriving: pipelines.Deriving{Choice: engine.Choice{Engine: engine.Go}}, Kafka: s.brokers, S3: s.bucket, Table: s.dsn}
 	if err := kong.ApplyDefaults(d); err != nil {
 		t.Fatal(err)
 	}

@@ -208,7 +208,7 @@ func (l *Live) Process(s beam.Scope, records beam.PCollection) (facts, statistic
 	}
 	underivable := derive.Eagerly(s, derive.Options{
 		Recipes: l.eager, Blobs: l.S3, TableDSN: l.Table, EventsTopic: l.EventsTopic, MaxBytes: l.MaxBytes,
-		MaxPixels: l.MaxPixels, Engine: l.Engine, Libvips: l.Libvips, MaxShare: l.MaxShare,
+		MaxPixels: l.MaxPixels, Choice: l.Choice, MaxShare: l.MaxShare,
 	}, images)
 	return facts, statistics, beam.Flatten(s, malformed, refused, underivable)
 }

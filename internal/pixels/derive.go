@@ -51,17 +51,23 @@ func Derive(e Engine, data []byte, lim Limits, outputs []Output) ([]Derivative, 
 
 // Decode decodes an image at full size, upright and in sRGB: its first frame.
 func Decode(e Engine, data []byte, lim Limits) (*image.NRGBA, Facts, error) {
-	facts, err := probeFor(e, data, lim.orDefault())
-	if err != nil {
-		return nil, facts, err
-	}
-	pic, err := e.Decode(data, facts, DecodeOptions{})
+	pic, facts, err := Open(e, data, lim)
 	if err != nil {
 		return nil, facts, err
 	}
 	defer pic.Close()
 	pixels, err := pic.NRGBA()
 	return pixels, facts, err
+}
+
+// Open returns the picture in an image: its first frame, at full size.
+func Open(e Engine, data []byte, lim Limits) (Picture, Facts, error) {
+	facts, err := probeFor(e, data, lim.orDefault())
+	if err != nil {
+		return nil, facts, err
+	}
+	pic, err := e.Decode(data, facts, DecodeOptions{})
+	return pic, facts, err
 }
 
 // probeFor returns the facts of an image that an engine decodes.
@@ -89,6 +95,7 @@ func (d *derivation) decode(e Engine, data []byte, lim Limits) error {
 		whole, _ := o.Plan(full)
 		opts.AtLeast.X = max(opts.AtLeast.X, min(whole.X, full.X))
 		opts.AtLeast.Y = max(opts.AtLeast.Y, min(whole.Y, full.Y))
+		opts.FullColour = opts.FullColour || o.Format == PNG || o.Format == GIF
 		opts.AllFrames = opts.AllFrames || o.Animate && d.facts.Frames > 1
 	}
 	if volume := d.facts.Frames * d.facts.Width * d.facts.Height; opts.AllFrames && volume > lim.MaxVolume {

@@ -206,7 +206,7 @@ func TestOneDecodeManyOutputs(t *testing.T) {
 	if !slices.Equal(e.resized, want) {
 		t.Errorf("resized %v, want %v", e.resized, want)
 	}
-	if len(e.decoded) != 1 || e.decoded[0] != (pixels.DecodeOptions{AtLeast: image.Pt(320, 240)}) || e.open != 0 {
+	if len(e.decoded) != 1 || e.decoded[0] != (pixels.DecodeOptions{AtLeast: image.Pt(320, 240), FullColour: true}) || e.open != 0 {
 		t.Errorf("decoded with %+v, %d pictures left open", e.decoded, e.open)
 	}
 }

@@ -14,7 +14,10 @@ import (
 type Engine interface {
 	Info() EngineInfo
 	// Decode returns the picture in data, whose facts are those that Probe found: upright (its orientation is
-	// applied), in sRGB (an embedded ICC profile is applied), 8 bits a channel.
+	// applied), in sRGB (an embedded ICC profile is applied), 8 bits a channel. An engine may read no more than the
+	// header here: data must not change until the picture is closed, and what is wrong with the pixels may show as late
+	// as in the picture's first Resize, Sharpen, Encode or NRGBA, as the same *Error. A file that ends too early is
+	// CodeTruncated in each engine.
 	Decode(data []byte, facts Facts, opts DecodeOptions) (Picture, error)
 }
 
@@ -33,8 +36,12 @@ type DecodeOptions struct {
 	// (shrink on load) as long as neither side becomes smaller than this. Zero asks for the full size.
 	AtLeast image.Point
 	// AllFrames asks for each frame of an animation, composed as shown, with its duration. Otherwise only the first
-	// frame, or page, is decoded.
+	// frame, or page, is decoded. An engine that cannot decode the later frames of a format decodes the first, so that
+	// Picture.Frames is 1: libvips does of APNG and TIFF.
 	AllFrames bool
+	// FullColour asks for colours as fine as brightness, as far as the file has them, since a derivative keeps them: PNG
+	// and GIF do. An engine that works on the chroma of a JPEG, which has fewer samples, otherwise need not.
+	FullColour bool
 }
 
 // Picture is a decoded image: one frame, or all frames of an animation, of the same size. It is immutable. Close frees

@@ -3,6 +3,7 @@ package variant
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"runtime"
 	"sync"
@@ -24,7 +25,7 @@ const (
 
 // LabConfig tells labs apart: whoever enters with the same shares one.
 type LabConfig struct {
-	Engine, Libvips string // as pool.Config takes them
+	engine.Choice
 
 	Size       int           // images at a time
 	Duty       float64       // the part of the time in which they are busy: more than 0, at most 1
@@ -73,9 +74,9 @@ func Enter(cfg LabConfig) (*Lab, error) {
 	}
 	l := &Lab{cfg: cfg, turns: make(chan struct{}, cfg.Size), held: semaphore.NewWeighted(memory), users: 1}
 	var err error
-	l.pool, err = pool.New(pool.Config{
-		Engine: cfg.Engine, Libvips: engine.Locate(cfg.Libvips), Size: cfg.Size, Timeout: cfg.Timeout, Background: cfg.Background,
-	})
+	l.pool, err = pool.New(engine.Pool(pool.Config{
+		Size: cfg.Size, Timeout: cfg.Timeout, Background: cfg.Background,
+	}, cfg.Engine, cfg.Libvips))
 	if err != nil {
 		return nil, fmt.Errorf("open pool of pixel processes: %w", err)
 	}
@@ -121,6 +122,9 @@ func (l *Lab) Info(ctx context.Context) (pixels.EngineInfo, error) {
 		status, err := l.pool.Check(ctx)
 		if err != nil {
 			return pixels.EngineInfo{}, err
+		}
+		if status.Fallback != "" {
+			slog.WarnContext(ctx, "images are decoded by the engine in Go, since libvips cannot be used", "reason", status.Fallback)
 		}
 		l.info = status.Engine
 	}

@@ -4,6 +4,8 @@ import (
 	"math"
 	"runtime"
 	"testing"
+
+	"darkroom/internal/pixels/engine"
 )
 
 func TestShare(t *testing.T) {
@@ -19,7 +21,7 @@ func TestShare(t *testing.T) {
 }
 
 func TestALabIsSharedUntilItIsIdle(t *testing.T) {
-	o := LabConfig{Engine: "go", Size: 1, Duty: 1}
+	o := LabConfig{Choice: engine.Choice{Engine: engine.Go}, Size: 1, Duty: 1}
 	a, err := Enter(o)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"darkroom/internal/blob"
 	"darkroom/internal/event"
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/engine"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
@@ -90,9 +91,8 @@ type Options struct {
 
 	MaxBytes  int64 // an image of more bytes is refused
 	MaxPixels int64
-	Engine    string // as pool.Config takes it
-	Libvips   string
-	MaxShare  float64 // of the CPUs of each worker's machine: more than 0, at most 1
+	engine.Choice
+	MaxShare float64 // of the CPUs of each worker's machine: more than 0, at most 1
 
 	// DryRun writes nothing. It counts what is missing, and derives the first images of which something is, as a sample:
 	// their ids are hashes, so that an order by id is none of the images' own.
@@ -204,7 +204,7 @@ func (f *deriver) Setup(ctx context.Context) (err error) {
 	if f.tables, err = open.Open(ctx, f.Options.TableDSN); err != nil {
 		return fmt.Errorf("open table store: %w", err)
 	}
-	f.lab = variant.LabConfig{Engine: f.Options.Engine, Libvips: f.Options.Libvips, Background: true}
+	f.lab = variant.LabConfig{Choice: f.Options.Choice, Background: true}
 	f.lab.Size, f.lab.Duty = variant.Share(f.Options.MaxShare)
 	return nil
 }

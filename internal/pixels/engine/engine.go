@@ -2,10 +2,14 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/goengine"
+	"darkroom/internal/pixels/pool"
 	"darkroom/internal/pixels/vips"
 )
 
@@ -16,8 +20,9 @@ const (
 	Libvips = "libvips"
 )
 
-// Open opens the engine of a name; Auto stands for the best there is, as Survey says. The library is a file or a folder,
-// or empty for the usual places. An error says why an engine that was asked for by name cannot be used.
+// Open opens the engine of a name; Auto stands for libvips, or for the one in Go where that cannot be opened. The library
+// is a file, a folder or a list of Locate, or empty for the usual places. An error says why an engine that was asked for
+// by name cannot be used.
 func Open(name, library string) (pixels.Engine, error) {
 	switch name {
 	case Go:
@@ -26,15 +31,28 @@ func Open(name, library string) (pixels.Engine, error) {
 		return openLibvips(library)
 	case Auto, "":
 		e, err := openLibvips(library)
-		if err == nil {
+		switch {
+		case err == nil:
 			return e, nil
+		case errors.Is(err, vips.ErrAbsent):
+			return goengine.New(), nil
 		}
-		if library != "" { // it was asked for
-			return nil, err
-		}
-		return goengine.New(), nil
+		return fallback{goengine.New(), oneLine(err.Error())}, nil
 	}
 	return nil, fmt.Errorf("engine %q: must be one of %s, %s and %s", name, Auto, Go, Libvips)
+}
+
+// fallback is the engine in Go where there is a libvips that cannot be used.
+type fallback struct {
+	pixels.Engine
+	why string
+}
+
+// Fallback says why it is not libvips.
+func (f fallback) Fallback() string { return f.why }
+
+func oneLine(text string) string {
+	return strings.Join(strings.Split(strings.TrimSpace(text), "\n"), "; ")
 }
 
 // openLibvips opens libvips, with the engine in Go for the formats that it does not decode.
@@ -46,6 +64,20 @@ func openLibvips(library string) (pixels.Engine, error) {
 	return e.Borrow(goengine.New()), nil
 }
 
+// Pool sets the engine of a pool: Auto with a library that is named stands for Libvips; without, for the one in Go also
+// where the library takes down the processes that open it.
+func Pool(cfg pool.Config, name, library string) pool.Config {
+	cfg.Engine, cfg.Libvips = name, vips.Locate(library)
+	if name == Auto || name == "" {
+		if library != "" {
+			cfg.Engine = Libvips
+		} else {
+			cfg.Engine, cfg.Fallback = Auto, Go
+		}
+	}
+	return cfg
+}
+
 // Status is what there is to say of an engine.
 type Status struct {
 	Name string
@@ -55,22 +87,25 @@ type Status struct {
 	Why  string            // it is not used
 }
 
-// Survey tells of all engines, and which of them Open takes.
-func Survey(name, library string) ([]Status, error) {
-	used, err := Open(name, library)
+// Survey tells of all engines, and which of them a pool has by that name and library. Each is opened in a process of the
+// pool that cfg describes, since a broken library takes down who opens it.
+func Survey(ctx context.Context, cfg pool.Config, name, library string) ([]Status, error) {
+	used, err := check(ctx, Pool(cfg, name, library))
 	if err != nil {
 		return nil, err
 	}
-	lib := Status{Name: Libvips}
-	if e, err := vips.Open(library); err != nil {
-		lib.Why = err.Error()
-	} else {
-		lib.Info, lib.Path = e.Borrow(goengine.New()).Info(), e.Path()
-	}
-	statuses := []Status{lib, {Name: Go, Info: goengine.New().Info()}}
+	statuses := []Status{{Name: Libvips}, {Name: Go}}
 	for i := range statuses {
 		s := &statuses[i]
-		switch s.Used = s.Name == used.Info().Name; {
+		found, err := check(ctx, Pool(cfg, s.Name, library))
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			s.Why = err.Error()
+		}
+		s.Info, s.Path = found.Engine, found.Library
+		switch s.Used = s.Name == used.Engine.Name; {
 		case s.Used || s.Why != "":
 		case name == Auto || name == "":
 			s.Why = "libvips is there, and faster"
@@ -79,6 +114,16 @@ func Survey(name, library string) ([]Status, error) {
 		}
 	}
 	return statuses, nil
+}
+
+func check(ctx context.Context, cfg pool.Config) (pool.Status, error) {
+	cfg.Size = 1
+	p, err := pool.New(cfg)
+	if err != nil {
+		return pool.Status{}, err
+	}
+	defer p.Close()
+	return p.Check(ctx)
 }
 
 // Locate returns the library by a name that means the same in a child process, as package pool starts them: without the

@@ -11,6 +11,7 @@ import (
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
 )
 
 func TestOpen(t *testing.T) {
@@ -24,16 +25,14 @@ func TestOpen(t *testing.T) {
 		t.Errorf("imagemagick: %v", err)
 	}
 	empty := t.TempDir()
-	for _, name := range []string{engine.Auto, engine.Libvips} {
-		if _, err := engine.Open(name, empty); err == nil || !strings.Contains(err.Error(), empty) {
-			t.Errorf("%s in an empty folder: %v", name, err)
-		}
+	if _, err := engine.Open(engine.Libvips, empty); err == nil || !strings.Contains(err.Error(), empty) {
+		t.Errorf("libvips in an empty folder: %v", err)
 	}
 }
 
 func TestSurvey(t *testing.T) {
 	for name, library := range map[string]string{engine.Auto: "", engine.Go: t.TempDir()} {
-		all, err := engine.Survey(name, library)
+		all, err := engine.Survey(t.Context(), pool.Config{Command: childCommand}, name, library)
 		if err != nil {
 			t.Fatal(err)
 		}

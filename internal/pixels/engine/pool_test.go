@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"darkroom/internal/pixels"
@@ -11,12 +12,24 @@ import (
 	"darkroom/internal/pixels/pool"
 )
 
+var childCommand = []string{os.Args[0], "child"}
+
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "child" {
 		if err := pool.Serve(engine.Open); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+		os.Exit(0)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "crashing-child" {
+		_ = pool.Serve(func(name, _ string) (pixels.Engine, error) {
+			if name != engine.Go {
+				fmt.Fprintln(os.Stderr, "SIGBUS: bus error") // as Go says it
+				os.Exit(2)
+			}
+			return engine.Open(name, "")
+		})
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
@@ -36,10 +49,14 @@ func TestEnginesInConfinedProcesses(t *testing.T) {
 			outputs = append(outputs, pixels.Output{Width: 100, Height: 80, Format: f})
 		}
 		cfg := pool.DefaultConfig()
-		cfg.Engine, cfg.Libvips, cfg.Size, cfg.Command = name, library, 1, []string{os.Args[0], "child"}
+		cfg.Engine, cfg.Libvips, cfg.Size, cfg.Command = name, library, 1, childCommand
 		p, err := pool.New(cfg)
 		if err != nil {
 			t.Fatal(err)
+		}
+		status, err := p.Check(t.Context())
+		if err != nil || !reflect.DeepEqual(status.Engine, e.Info()) {
+			t.Errorf("%s: %+v, want %+v: %v", name, status.Engine, e.Info(), err)
 		}
 		for _, photo := range []string{"friends.jpg", "life.webp", "wine.png"} {
 			data, err := os.ReadFile(filepath.Join("../../../testdata/photos", photo))

@@ -20,6 +20,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 
 	"golang.org/x/image/bmp"
 	"golang.org/x/image/tiff"
@@ -28,7 +29,7 @@ import (
 )
 
 // version is raised with every change that alters the bytes of a derivative.
-const version = "1"
+const version = "2"
 
 // libraries are those whose code decides about bytes.
 var libraries = []string{
@@ -58,7 +59,11 @@ func (engine) Decode(data []byte, facts pixels.Facts, opts pixels.DecodeOptions)
 	var a *animation
 	switch facts.Format {
 	case pixels.JPEG:
-		a, err = still(decodeJPEG(data, facts, opts.AtLeast))
+		atLeast := opts.AtLeast
+		if opts.FullColour { // for the chroma to be as large as wanted, where it is half of luma
+			atLeast = atLeast.Mul(2)
+		}
+		a, err = still(decodeJPEG(data, facts, atLeast))
 	case pixels.PNG:
 		a, err = decodePNG(data, facts, opts.AllFrames)
 	case pixels.GIF:
@@ -78,6 +83,7 @@ func (engine) Decode(data []byte, facts pixels.Facts, opts pixels.DecodeOptions)
 		return nil, imageError(err)
 	}
 	for i, f := range a.frames {
+		f.fine = opts.FullColour
 		a.frames[i] = f.oriented(facts.Orientation)
 	}
 	return &picture{*a}, nil
@@ -89,6 +95,12 @@ func guard(err *error) {
 	if r := recover(); r != nil {
 		*err = malformed("the decoder gave up: %v", r)
 	}
+}
+
+// saysTruncated knows the words of image/gif and image/png, whose errors do not wrap that of the end.
+func saysTruncated(text string) bool {
+	return strings.HasSuffix(text, io.ErrUnexpectedEOF.Error()) || strings.Contains(text, "not enough image data") ||
+		strings.Contains(text, "not enough pixel data")
 }
 
 // imageError gives a library's error its code.
@@ -103,7 +115,7 @@ func imageError(err error) error {
 		return err
 	case errors.As(err, &j), errors.As(err, &p), errors.As(err, &t), errors.Is(err, bmp.ErrUnsupported):
 		code = pixels.CodeUnsupportedFormat
-	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF):
+	case errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), saysTruncated(err.Error()):
 		code = pixels.CodeTruncated
 	}
 	return &pixels.Error{Code: code, Err: err}

@@ -14,6 +14,7 @@ type frame struct {
 	alpha  *plane // straight; nil if all is opaque
 	// chromaX and chromaY are the luma samples that a chroma sample stands for, across and down.
 	chromaX, chromaY int
+	fine             bool // chroma gets as fine as luma when the frame is made smaller
 	// profile is still to be applied. That waits until the picture was made smaller.
 	profile *profile
 }
@@ -50,7 +51,7 @@ func (f *frame) resized(crop image.Rectangle, size image.Point) *frame {
 	}
 	g := &frame{w: size.X, h: size.Y, ycc: f.ycc, profile: f.profile, chromaX: 1, chromaY: 1}
 	g.colour = make([]plane, len(f.colour))
-	if f.ycc && f.chromaX*f.chromaY > 1 {
+	if f.ycc && f.chromaX*f.chromaY > 1 && !f.fine {
 		g.chromaX, g.chromaY = 2, 2
 	}
 	for i, p := range f.colour {

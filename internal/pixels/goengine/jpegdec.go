@@ -347,11 +347,12 @@ func (d *jpegDecoder) scan(s []byte) error {
 					return err
 				}
 			}
-			if !decode(x, y) {
-				return malformed("the JPEG has invalid data in its MCU %d, %d", x, y)
+			valid := decode(x, y)
+			if d.bits.spent() { // what was read then is not of the file
+				return truncated()
 			}
-			if d.bits.spent() {
-				return malformed("the JPEG's data end in its MCU %d, %d", x, y)
+			if !valid {
+				return malformed("the JPEG has invalid data in its MCU %d, %d", x, y)
 			}
 			left--
 		}

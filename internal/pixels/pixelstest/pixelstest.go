@@ -26,6 +26,7 @@ func Run(t *testing.T, e pixels.Engine) {
 	for name, test := range map[string]func(*testing.T){
 		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "Crop": s.crop,
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
+		"FullColour": s.fullColour, "Fixtures": s.fixtures,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation,
 		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
@@ -393,6 +394,27 @@ func likely(t *testing.T, what string, got, want color.NRGBA, within int) {
 	}
 }
 
+// fullColour makes PNGs of a JPEG whose chroma has half of its luma's resolution: at half the size there is chroma for
+// each pixel. The stripes change their colour only.
+func (s suite) fullColour(t *testing.T) {
+	value := func(c, x, _ int) int { return [3]int{120, 90 + x/16%2*80, 170 - x/16%2*90}[c] }
+	data := flatJPEG{width: 320, height: 160, sampling: [][2]int{{2, 2}, {1, 1}, {1, 1}}, value: value, adobe: -1}.encode()
+	full, err := standard(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	outputs := []pixels.Output{{Width: 160, Format: pixels.PNG}, {Width: 160, Format: pixels.JPEG, Quality: 95}}
+	made, err := pixels.Derive(s, data, pixels.Limits{}, outputs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := standard(made[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near(t, "PNG at half the size", got, Reference(full, full.Rect, image.Pt(160, 80)), 30)
+}
+
 // cmyk is lenient: which sRGB an ink without a profile is, is for the engine to say.
 func (s suite) cmyk(t *testing.T) {
 	inks := []struct {
@@ -678,7 +700,7 @@ func (s suite) samples(t *testing.T) map[pixels.Format][]byte {
 
 // brokenFiles gives the engine files that Probe was not asked about.
 func (s suite) brokenFiles(t *testing.T) {
-	try := func(what string, data []byte, facts pixels.Facts, must bool) {
+	try := func(what string, data []byte, facts pixels.Facts, must bool, codes ...string) {
 		for _, opts := range []pixels.DecodeOptions{{}, {AllFrames: true}, {AtLeast: image.Pt(20, 15)}} {
 			p, err := s.Decode(data, facts, opts)
 			if err == nil {
@@ -698,6 +720,9 @@ func (s suite) brokenFiles(t *testing.T) {
 			if err != nil && pixels.CodeOf(err) == "" {
 				t.Errorf("%s: the error has no code: %v", what, err)
 			}
+			if err != nil && len(codes) > 0 && !slices.Contains(codes, pixels.CodeOf(err)) {
+				t.Errorf("%s: code %q: %v", what, pixels.CodeOf(err), err)
+			}
 		}
 	}
 	for f, data := range s.samples(t) {
@@ -707,7 +732,7 @@ func (s suite) brokenFiles(t *testing.T) {
 		facts := probe(t, data)
 		for _, part := range []int{0, 5, 50, 95} {
 			// A GIF that lacks its last frames has its first one.
-			try(fmt.Sprintf("%d %% of a %s", part, f), data[:len(data)*part/100], facts, f != pixels.GIF || part < 10)
+			try(fmt.Sprintf("%d %% of a %s", part, f), data[:len(data)*part/100], facts, f != pixels.GIF || part < 10, pixels.CodeTruncated)
 		}
 		garbage := slices.Clone(data[:20])
 		for i := range 5000 {

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // childEnv is the environment of a child. Go looks for its user there when it is built without a C library. One arena is
@@ -25,6 +27,7 @@ const (
 	watchEvery   = 50 * time.Millisecond
 	lastWords    = 2 * time.Second // for a process to die once its socket is closed
 	maxStderr    = 8 << 10
+	resultsKept  = 4 << 20 // of a longer file for results the memory is freed; to make its pages anew takes CPU time
 )
 
 // child is a process that serves, seen by its parent. One image at a time is given to it.
@@ -135,8 +138,10 @@ func (c *child) run(started chan<- error) {
 // readable are the files that a child may read beside those of all programs.
 func (c *child) readable() []string {
 	files := append(slices.Clone(c.cfg.ReadOnly), c.cmd.Path)
-	if filepath.IsAbs(c.cfg.Libvips) {
-		files = append(files, filepath.Dir(c.cfg.Libvips)) // with the libraries beside it
+	for _, library := range filepath.SplitList(c.cfg.Libvips) {
+		if filepath.IsAbs(library) {
+			files = append(files, filepath.Dir(library)) // with the libraries beside it
+		}
 	}
 	return files
 }
@@ -153,14 +158,22 @@ func (c *child) greet() error {
 	}
 	if err != nil {
 		c.expire()
-		return errors.New(c.epitaph())
+		return &engineFault{c.epitaph()}
 	}
 	c.status = h.Status
 	if h.Error != "" {
-		return errors.New(h.Error)
+		if os.Geteuid() == 0 && strings.Contains(strings.ToLower(h.Error), "permission denied") {
+			h.Error += " (processes that decode have no rights of root: its folders must be readable by all)"
+		}
+		return &engineFault{h.Error}
 	}
 	return nil
 }
+
+// engineFault is why a child that was started has no engine.
+type engineFault struct{ text string }
+
+func (e *engineFault) Error() string { return e.text }
 
 // death is the end of a child with an image.
 type death struct {
@@ -170,10 +183,15 @@ type death struct {
 
 func (d *death) Error() string { return d.err.Error() }
 
-// derive has an image derived. After a *death, and after any error of ctx or closed, the child is gone.
-func (c *child) derive(
-	ctx context.Context, closed <-chan struct{}, in input, r request,
-) ([]pixels.Derivative, error) {
+// result is what was asked for.
+type result struct {
+	made   []pixels.Derivative
+	hashes hash.Hashes
+}
+
+// serve has done with an image what the request says. After a *death, and after any error of ctx or closed, the child is
+// gone.
+func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r request) (result, error) {
 	c.uses++
 	c.stderr.reset()
 	r.ID, r.Size, r.CPU = uint64(c.uses), in.size, int64((c.cfg.CPU+time.Second-1)/time.Second)
@@ -185,7 +203,7 @@ func (c *child) derive(
 		r.Shared = true
 		var err error
 		if file, err = c.slot.put(in.Data); err != nil {
-			return nil, fmt.Errorf("pass image to a pixel process: %w", err)
+			return result{}, fmt.Errorf("pass image to a pixel process: %w", err)
 		}
 	}
 	spent := cpuTime(c.cmd.Process.Pid)
@@ -205,22 +223,22 @@ func (c *child) derive(
 		select {
 		case err := <-answered:
 			if err != nil {
-				return nil, c.died()
+				return result{}, c.died()
 			}
 			return c.take(a, r)
 		case <-ctx.Done():
 			c.end()
-			return nil, context.Cause(ctx)
+			return result{}, context.Cause(ctx)
 		case <-closed:
 			c.end()
-			return nil, ErrClosed
+			return result{}, ErrClosed
 		case <-timer.C:
 			c.end()
-			return nil, refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
+			return result{}, refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
 		case <-watch.C:
 			if err := c.overuse(spent, in.size); err != nil {
 				c.end()
-				return nil, err
+				return result{}, err
 			}
 		}
 	}
@@ -239,25 +257,39 @@ func (c *child) overuse(spent time.Duration, source int64) error {
 	return nil
 }
 
-// take reads the derivatives. A child that does not give what was asked for is ended.
-func (c *child) take(a answer, r request) ([]pixels.Derivative, error) {
+// take reads what was made. A child that does not give what was asked for is ended.
+func (c *child) take(a answer, r request) (result, error) {
 	if a.ID == r.ID && a.Message != "" {
-		return nil, c.refusal(a)
+		return result{}, c.refusal(a)
 	}
-	made, err := c.read(a, r)
+	got, err := c.read(a, r)
 	if err != nil {
 		c.end()
-		return nil, &death{err: refuse(pixels.CodeDecodeCrash, "decoding went wrong: %w", err), doubtful: true}
+		return result{}, &death{err: refuse(pixels.CodeDecodeCrash, "decoding went wrong: %w", err), doubtful: true}
 	}
-	// Its pages are freed; the file is the child's as well, so that an error here shows there.
-	_ = c.results.Truncate(0)
-	return made, nil
+	if info, err := c.results.Stat(); err != nil || info.Size() > resultsKept {
+		// Its pages are freed; the file is the child's as well, so that an error here shows there.
+		_ = c.results.Truncate(0)
+	}
+	return got, nil
 }
 
-func (c *child) read(a answer, r request) ([]pixels.Derivative, error) {
-	if a.ID != r.ID || len(a.Made) != len(r.Outputs) {
-		return nil, errors.New("the answer is not that to the question")
+func (c *child) read(a answer, r request) (got result, err error) {
+	if a.ID != r.ID || len(a.Made) != len(r.Outputs) || (a.Hashes != nil) != r.Hash {
+		return got, errors.New("the answer is not that to the question")
 	}
+	if r.Hash {
+		got.hashes = *a.Hashes
+		if q := got.hashes.Quality; q < 0 || q > 100 {
+			return got, fmt.Errorf("the answer has hashes of quality %d", q)
+		}
+		return got, nil
+	}
+	got.made, err = c.readDerivatives(a, r)
+	return got, err
+}
+
+func (c *child) readDerivatives(a answer, r request) ([]pixels.Derivative, error) {
 	info, err := c.results.Stat()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-// Package pool derives images in child processes of the same binary, so that no image can take the process down that
+// Package pool derives and hashes images in child processes of the same binary, so that no image can take the process down that
 // has to answer for it.
 //
 // A child is kept between images and replaced when it dies. What confines it, as far as the system can:
@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // ErrClosed is returned once Close was called.
@@ -31,6 +32,8 @@ var ErrClosed = errors.New("the pool of pixel processes is closed")
 type Config struct {
 	Engine  string // name and library of the engine, as Serve's open function takes them
 	Libvips string
+	// Fallback is the engine for when a child dies of opening Engine, or cannot; none if empty.
+	Fallback string
 
 	Size      int           // processes, and so images at a time
 	Memory    int64         // bytes that an image may take, beyond what a process takes when idle
@@ -98,6 +101,7 @@ type Pool struct {
 	idle      []*child // the last used one last
 	failed    error    // of the last start, until retryAt
 	retryAt   time.Time
+	fellBack  string // why children have the engine to fall back to
 	closeOnce sync.Once
 }
 
@@ -123,16 +127,27 @@ func New(cfg Config) (*Pool, error) {
 func (p *Pool) Derive(
 	ctx context.Context, src Source, lim pixels.Limits, outputs []pixels.Output,
 ) ([]pixels.Derivative, error) {
+	got, err := p.serve(ctx, src, request{Limits: lim, Outputs: outputs})
+	return got.made, err
+}
+
+// Hash is hash.Of in a child. Its errors are those of Derive.
+func (p *Pool) Hash(ctx context.Context, src Source, lim pixels.Limits) (hash.Hashes, error) {
+	got, err := p.serve(ctx, src, request{Limits: lim, Hash: true})
+	return got.hashes, err
+}
+
+// serve has a child do what the request says.
+func (p *Pool) serve(ctx context.Context, src Source, r request) (got result, err error) {
 	in, err := src.check()
 	if err != nil {
-		return nil, fmt.Errorf("pass image to a pixel process: %w", err)
+		return got, fmt.Errorf("pass image to a pixel process: %w", err)
 	}
-	var made []pixels.Derivative
 	for again := true; again; {
 		again = false
 		err = p.with(ctx, func(c *child) error {
 			var err error
-			made, err = c.derive(ctx, p.closed, in, request{Limits: lim, Outputs: outputs})
+			got, err = c.serve(ctx, p.closed, in, r)
 			var d *death
 			if errors.As(err, &d) {
 				if in.changed() {
@@ -145,10 +160,7 @@ func (p *Pool) Derive(
 			return err
 		})
 	}
-	if err != nil {
-		return nil, err
-	}
-	return made, nil
+	return got, err
 }
 
 // Check starts a child if none is idle, and tells which engine it has and what confines it.
@@ -164,6 +176,8 @@ func (p *Pool) Check(ctx context.Context) (Status, error) {
 // Status is what a child says of itself.
 type Status struct {
 	Engine   pixels.EngineInfo
+	Library  string   // the file of the engine's library, if it has one
+	Fallback string   // why it is not the engine that was asked for first; else empty
 	Confined []string // what confines it, such as "landlock 7"
 	Missing  []string // what does not, and why
 }
@@ -212,7 +226,7 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	c, err := start(ctx, p.closed, p.cfg)
+	c, err := p.start(ctx)
 	if err == nil || ctx.Err() != nil || errors.Is(err, ErrClosed) {
 		return c, err
 	}
@@ -220,6 +234,32 @@ func (p *Pool) take(ctx context.Context) (*child, error) {
 	defer p.mu.Unlock()
 	p.failed, p.retryAt = fmt.Errorf("start a pixel process: %w", err), time.Now().Add(startPause)
 	return nil, p.failed
+}
+
+// start starts a child, with the engine to fall back to where the one that is wanted takes its process down.
+func (p *Pool) start(ctx context.Context) (*child, error) {
+	cfg := p.cfg
+	p.mu.Lock()
+	why := p.fellBack
+	p.mu.Unlock()
+	if why == "" {
+		c, err := start(ctx, p.closed, cfg)
+		var broken *engineFault
+		if cfg.Fallback == "" || !errors.As(err, &broken) {
+			return c, err
+		}
+		why = broken.Error()
+	}
+	cfg.Engine = cfg.Fallback
+	c, err := start(ctx, p.closed, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.status.Fallback = why
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fellBack = why
+	return c, nil
 }
 
 // startPause is how long no child is started after one could not be.

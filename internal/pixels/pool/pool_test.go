@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 	"darkroom/internal/pixels/pool"
 )
 
@@ -106,6 +107,34 @@ func TestDerivativesAreThoseOfTheSameProcess(t *testing.T) {
 					t.Errorf("%s: output %d differs", name, i)
 				}
 			}
+		}
+	}
+}
+
+func TestHashesAreThoseOfTheSameProcess(t *testing.T) {
+	p := open(t, pool.Config{Size: 1})
+	data := photo(t, 300, 200)
+	want, err := hash.Of(engine{}, data, pixels.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := p.Hash(t.Context(), pool.Source{Data: data}, pixels.Limits{}); err != nil || got != want {
+			t.Errorf("%+v, want %+v: %v", got, want, err)
+		}
+		if err := derive(t, p, data); err != nil { // with the same child
+			t.Error(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		data []byte
+		code string
+	}{
+		"cut": {data[:len(data)/2], pixels.CodeTruncated}, "crash": {ordered(data, "exit"), pixels.CodeDecodeCrash},
+		"no hashes": {ordered(data, "claim 1"), pixels.CodeDecodeCrash},
+	} {
+		if got, err := p.Hash(t.Context(), pool.Source{Data: c.data}, pixels.Limits{}); pixels.CodeOf(err) != c.code || got != (hash.Hashes{}) {
+			t.Errorf("%s: %+v: code %q: %v", name, got, pixels.CodeOf(err), err)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // The descriptors that a child starts with, after the standard ones.
@@ -45,6 +46,12 @@ func Serve(open Open) error {
 		return c.send(hello{Error: err.Error()}, nil)
 	}
 	status.Engine = s.engine.Info()
+	if e, ok := s.engine.(interface{ Path() string }); ok {
+		status.Library = e.Path()
+	}
+	if e, ok := s.engine.(interface{ Fallback() string }); ok {
+		status.Fallback = e.Fallback()
+	}
 	if err := c.send(hello{Status: status}, nil); err != nil {
 		return fmt.Errorf("tell the pool that all is ready: %w", err)
 	}
@@ -107,37 +114,51 @@ func (s *server) one() error {
 		defer func() { _ = unix.Munmap(data) }() // fails for an empty one only
 	}
 	a := answer{ID: r.ID}
-	derivatives, err := pixels.Derive(s.engine, data, r.Limits, r.Outputs)
-	if err == nil {
-		a.Made, err = s.write(derivatives)
-	}
-	if err != nil {
+	if err := s.work(data, r, &a); err != nil {
 		a = answer{ID: r.ID, Code: pixels.CodeOf(err), Message: err.Error()}
 	}
 	return s.conn.send(a, nil)
 }
 
+// work does with an image what is asked for.
+func (s *server) work(data []byte, r request, a *answer) error {
+	if r.Hash {
+		hashes, err := hash.Of(s.engine, data, r.Limits)
+		a.Hashes = &hashes
+		return err
+	}
+	derivatives, err := pixels.Derive(s.engine, data, r.Limits, r.Outputs)
+	if err == nil {
+		a.Made, err = s.write(derivatives)
+	}
+	return err
+}
+
 // source returns the bytes of the image: those of the file, or of shared memory. The file is no longer needed then.
 func (s *server) source(f *os.File, r request) ([]byte, error) {
 	if f == nil {
-		if !r.Shared || r.Size > int64(len(s.shared)) {
+		if !r.Shared || r.Size < 0 || r.Size > int64(len(s.shared)) {
 			return nil, errors.New("no image came with the request")
 		}
 		return s.shared[:r.Size], nil
 	}
 	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("map image: %w", err)
+	}
+	if r.Size < 0 || r.Size > info.Size() {
+		return nil, fmt.Errorf("map image: %d bytes of a file of %d", r.Size, info.Size())
+	}
 	size := r.Size
 	if r.Shared {
+		size = info.Size()
 		if s.shared != nil {
 			if err := unix.Munmap(s.shared); err != nil {
 				return nil, fmt.Errorf("unmap images: %w", err)
 			}
+			s.shared = nil
 		}
-		info, err := f.Stat()
-		if err != nil {
-			return nil, fmt.Errorf("map images: %w", err)
-		}
-		size = info.Size()
 	}
 	if size == 0 {
 		return nil, nil
@@ -153,7 +174,7 @@ func (s *server) source(f *os.File, r request) ([]byte, error) {
 	return data[:r.Size], nil
 }
 
-// write puts the data of derivatives into the file for results, which is empty.
+// write puts the data of derivatives into the file for results, over those of an earlier image.
 func (s *server) write(derivatives []pixels.Derivative) ([]made, error) {
 	all := make([]made, len(derivatives))
 	at := int64(0)

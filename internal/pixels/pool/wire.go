@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
+	"darkroom/internal/pixels/hash"
 )
 
 // setup is the first message to a child.
@@ -28,7 +29,7 @@ type hello struct {
 	Error  string // why there is no engine
 }
 
-// request asks for the derivatives of an image. A descriptor comes with it, unless the image is in the shared memory that
+// request asks for the derivatives of an image, or its hashes. A descriptor comes with it, unless the image is in the shared memory that
 // came with an earlier one.
 type request struct {
 	ID      uint64
@@ -38,6 +39,7 @@ type request struct {
 	Data    int64 // bytes of private memory that the process may have; 0: any number
 	Limits  pixels.Limits
 	Outputs []pixels.Output
+	Hash    bool // the hashes of the image are wanted, and no derivatives
 }
 
 // answer is that to a request. The data of the derivatives follow each other in the file for results.
@@ -46,6 +48,7 @@ type answer struct {
 	Code    string // of a *pixels.Error
 	Message string // of any error
 	Made    []made
+	Hashes  *hash.Hashes
 }
 
 type made struct {
@@ -84,7 +87,10 @@ func (c *conn) send(message any, file *os.File) error {
 	if len(b) > maxMessage {
 		return fmt.Errorf("a message of %d bytes is longer than %d", len(b), maxMessage)
 	}
-	b = append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
+	return c.sendRaw(append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...), file)
+}
+
+func (c *conn) sendRaw(b []byte, file *os.File) error {
 	if file == nil {
 		_, err := c.Write(b)
 		return err

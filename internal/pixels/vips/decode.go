@@ -1,6 +1,7 @@
 package vips
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -208,9 +209,18 @@ func (f *file) read(work func(*scope) error) error {
 	err := f.run(work)
 	var v *failure
 	if errors.As(err, &v) {
-		return fail(codeOf(v.text), "decode %s: %s", f.facts.Format, v.text)
+		code := codeOf(v.text)
+		if code == pixels.CodeMalformed && f.cut() {
+			code = pixels.CodeTruncated
+		}
+		return fail(code, "decode %s: %s", f.facts.Format, v.text)
 	}
 	return err
+}
+
+// cut tells whether a WebP has less than its container says, which libwebp does not tell from other faults.
+func (f *file) cut() bool {
+	return f.facts.Format == pixels.WebP && len(f.data) >= 8 && uint64(len(f.data)) < 8+uint64(binary.LittleEndian.Uint32(f.data[4:]))
 }
 
 // codeOf tells what a message of libvips means.

@@ -150,6 +150,9 @@ func load(path string) (*library, error) {
 		}
 		return loaded.lib, nil
 	}
+	if err := whole(path); err != nil {
+		return nil, err
+	}
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return nil, err

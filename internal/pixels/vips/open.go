@@ -1,6 +1,7 @@
 package vips
 
 import (
+	"debug/elf"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
 
 	"darkroom/internal/pixels"
 )
@@ -36,21 +40,26 @@ const (
 )
 
 // Locate returns what a process without the user's environment and working folder must be given as path to open the same
-// libvips. It opens nothing.
+// libvips: a list, like that of $PATH, of what may be it. It opens nothing.
 func Locate(path string) string {
-	for _, c := range candidates(path) {
+	found := candidates(path)
+	for i, c := range found {
 		if _, err := os.Stat(c); err != nil {
 			continue // a name that the system's loader knows
 		}
 		if abs, err := filepath.Abs(c); err == nil {
-			return abs
+			found[i] = abs
 		}
 	}
-	return path
+	if len(found) == 0 {
+		return path
+	}
+	return strings.Join(found, string(filepath.ListSeparator))
 }
 
-// candidates lists what may be libvips: path, or what is in the folder path, or what is in the usual places: first
-// what was fetched for Darkroom, which is newer and faster than most systems' own. The working folder is not among them, since whoever can write there could have Darkroom run their code.
+// candidates lists what may be libvips: path, which may be such a list, or what is in the folder path, or what is in the
+// usual places: first what was fetched for Darkroom, which is newer and faster than most systems' own. The working folder
+// is not among them, since whoever can write there could have Darkroom run their code.
 func candidates(path string) []string {
 	if path == "" {
 		usual := inFolder(sharedDir)
@@ -62,7 +71,26 @@ func candidates(path string) []string {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		return inFolder(path)
 	}
-	return []string{path}
+	return filepath.SplitList(path)
+}
+
+// whole sees to it that a file of ELF has all that it says it has: the loader maps what is not there, and dies of it.
+func whole(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS != "linux" {
+		return nil // a name, which the loader knows, or another format
+	}
+	f, err := elf.Open(path)
+	if err != nil {
+		return fmt.Errorf("%s is no library, or not all of one: %w", path, err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_LOAD && p.Off+p.Filesz > uint64(info.Size()) {
+			return fmt.Errorf("%s is cut short: it has %d bytes of %d or more", path, info.Size(), p.Off+p.Filesz)
+		}
+	}
+	return nil
 }
 
 // inFolder lists the libraries in a folder, or in the packages of npm that are installed in it.
@@ -90,21 +118,23 @@ func platform() string {
 	return runtime.GOOS + "-" + arch
 }
 
-// notFound tells that no candidate could be opened, and why where one was there.
+// ErrAbsent is returned where there is no libvips; any other error of Open is about one that is there.
+var ErrAbsent = errors.New("open libvips: it is not on this machine (`make libvips` fetches it; on Debian: apt-get install libvips42)")
+
+// notFound tells that no candidate could be opened, and why. Of the usual places those do not count that have none.
 func notFound(path string, errs []error) error {
-	if path != "" {
-		return fmt.Errorf("open libvips: there is none in the folder %s", path)
-	}
-	var there []error
-	for _, err := range errs {
-		if !errors.Is(err, fs.ErrNotExist) && !strings.Contains(strings.ToLower(err.Error()), "no such file") {
-			there = append(there, err)
+	if path == "" || len(filepath.SplitList(path)) > 1 {
+		errs = slices.DeleteFunc(errs, func(err error) bool {
+			return errors.Is(err, fs.ErrNotExist) || strings.Contains(strings.ToLower(err.Error()), "no such file")
+		})
+		if len(errs) == 0 {
+			return ErrAbsent
 		}
 	}
-	if len(there) > 0 {
-		return fmt.Errorf("open libvips: %w", errors.Join(there...))
+	if len(errs) == 0 {
+		return fmt.Errorf("open libvips: there is none in the folder %s", path)
 	}
-	return errors.New("open libvips: it is not on this machine (`make libvips` fetches it; on Debian: apt-get install libvips42)")
+	return fmt.Errorf("open libvips: %w", errors.Join(errs...))
 }
 
 // survey finds out what the library can do. Whether a codec is behind libheif shows when it is used only.
@@ -165,7 +195,7 @@ var (
 )
 
 // codecs lists the codec libraries where their versions can be told: npm's package has a list; on Linux, else, the
-// names of the files that are mapped have them.
+// names of the files that are loaded have them.
 func (l *library) codecs() (found []string) {
 	var versions map[string]string
 	list, err := os.ReadFile(filepath.Join(filepath.Dir(l.path), "..", "versions.json"))
@@ -177,15 +207,36 @@ func (l *library) codecs() (found []string) {
 		}
 		return found
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return nil
-	}
-	for line := range strings.Lines(string(maps)) {
-		if m := codecFile.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+	for _, path := range loadedFiles() {
+		if m := codecFile.FindStringSubmatch(path); m != nil {
 			found = append(found, "lib"+m[1]+" "+m[2])
 		}
 	}
 	slices.Sort(found)
 	return slices.Compact(found)
+}
+
+// loadedFiles asks the loader for the libraries of this process, since one that is confined cannot read /proc.
+func loadedFiles() (paths []string) {
+	symbol, err := purego.Dlsym(purego.RTLD_DEFAULT, "dl_iterate_phdr")
+	if err != nil {
+		return nil
+	}
+	var iterate func(each, data uintptr) int32
+	purego.RegisterFunc(&iterate, symbol)
+	type info struct { // the beginning of dl_phdr_info
+		_    uintptr
+		name *byte
+	}
+	iterate(purego.NewCallback(func(i *info, _, _ uintptr) uintptr {
+		n := 0
+		for *(*byte)(unsafe.Add(unsafe.Pointer(i.name), n)) != 0 {
+			n++
+		}
+		if path, err := filepath.EvalSymlinks(string(unsafe.Slice(i.name, n))); err == nil { // which has the version
+			paths = append(paths, path)
+		}
+		return 0
+	}), 0)
+	return paths
 }

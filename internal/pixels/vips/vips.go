@@ -5,8 +5,6 @@
 package vips
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 
 	"darkroom/internal/pixels"
@@ -38,10 +36,7 @@ func Open(path string) (*Engine, error) {
 		i := l.survey()
 		return &Engine{library: l, info: i, own: i.Decodes}, nil
 	}
-	if path == "" || len(errs) == 0 {
-		return nil, notFound(path, errs)
-	}
-	return nil, fmt.Errorf("open libvips: %w", errors.Join(errs...))
+	return nil, notFound(path, errs)
 }
 
 // Info implements pixels.Engine.
