@@ -4,7 +4,9 @@ BIN        := bin/darkroom
 GOLANGCI   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Packages that run Beam are tested without the race detector: Beam's own code has races that are not ours.
 BEAM       := ./transforms/... ./pipelines/... ./runners/...
-PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runners|e2e|bench)(/|$$)')
+# Decoding takes ten times as long under the race detector, which is kept for the packages of it that have concurrency.
+PIXELS     := ./internal/pixels/...
+PLAIN       = $(shell $(GO) list ./... | grep -v -E '/(transforms|pipelines|runners|e2e|bench|internal/pixels)(/|$$)')
 # The race detector needs a C compiler; Darkroom does not.
 RACE       := $(if $(shell command -v gcc || command -v clang),-race,)
 FUZZTIME   ?= 20s
@@ -41,6 +43,8 @@ libvips: ## Fetch libvips into the user's cache folder, for faster pixels; as ro
 test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end to end.
 	$(if $(RACE),,@echo "no C compiler: the tests run without the race detector")
 	$(GO) test $(RACE) $(PLAIN)
+	$(GO) test $(PIXELS)
+	$(if $(RACE),$(GO) test $(RACE) -short ./internal/pixels/pool ./internal/pixels/vips)
 	$(GO) test $(BEAM)
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./e2e/...
 

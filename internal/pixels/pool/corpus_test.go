@@ -57,7 +57,12 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-func TestHostileImages(t *testing.T) { allAnswered(t, hostile(t)) }
+func TestHostileImages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("decodes much")
+	}
+	allAnswered(t, hostile(t))
+}
 
 // allAnswered has each file probed, and derived by the pure Go engine in a pool. It returns how many were answered with
 // which code.

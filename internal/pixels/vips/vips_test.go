@@ -29,11 +29,19 @@ func open(t testing.TB) *vips.Engine {
 	return e
 }
 
-func TestConformance(t *testing.T) { pixelstest.Run(t, open(t)) }
+func TestConformance(t *testing.T) {
+	if testing.Short() {
+		t.Skip("decodes much, by one goroutine")
+	}
+	pixelstest.Run(t, open(t))
+}
 
 // TestMemoryIsFreed counts what libvips holds, which is next to nothing once all pictures are closed, and looks that the
 // process does not grow, as it would if its objects leaked.
 func TestMemoryIsFreed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("decodes much")
+	}
 	e := open(t)
 	data, err := os.ReadFile("../../../testdata/photos/wine.png")
 	if err != nil {
