@@ -75,14 +75,14 @@ func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	if e, err := engines.Open(engines.Libvips, b.Libvips); err == nil {
+		b.Libvips = e.(interface{ Path() string }).Path()
+		fmt.Printf("libvips %s (%s) for the engine and the pyramid in C\n", e.Info().Version, b.Libvips)
+	}
 	m := meter{dir, measure}
-	all, err := b.contestants(ctx, m)
+	all, err := b.contestants(ctx, m, c.Binary)
 	if err != nil {
 		return err
-	}
-	b.Libvips = engines.Locate(b.Libvips)
-	if e, err := engines.Open(engines.Libvips, b.Libvips); err == nil {
-		fmt.Printf("libvips %s (%s) for the engine and the pyramid in C\n", e.Info().Version, cmp.Or(b.Libvips, "the system's"))
 	}
 	jpegs, three := []pixels.Format{pixels.JPEG}, []pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}
 	for _, f := range files {
@@ -207,7 +207,7 @@ func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string
 
 const nameThumbnail = "vipsthumbnail, once a file"
 
-func (b *pixelsBench) contestants(ctx context.Context, m meter) ([]contestant, error) {
+func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) ([]contestant, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -218,7 +218,12 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter) ([]contestant, e
 			if _, err := engines.Open(name, b.Libvips); err != nil {
 				return 0, 0, errNotHere
 			}
-			return m.images(ctx, append([]string{self, "pixels-run", name, b.Libvips, file, repeat}, names(formats)...)...)
+			ms, _, err := m.images(ctx, append([]string{self, "pixels-run", name, b.Libvips, file, repeat}, names(formats)...)...)
+			if err != nil {
+				return 0, 0, err
+			}
+			mb, err := m.derive(ctx, binary, name, file, formats)
+			return ms, mb, err
 		}}
 	}
 	all := []contestant{ours(engines.Libvips), ours(engines.Go), {nameThumbnail, m.thumbnails}}
@@ -292,6 +297,15 @@ func (m meter) images(ctx context.Context, argv ...string) (ms, mb float64, err 
 		all = append(all, v)
 	}
 	return median(all), mb, nil
+}
+
+// derive returns the peak of the memory of darkroom derive, that of the pixel process or of the one that starts it. Most of
+// it is the program's own file, which all its processes share.
+func (m meter) derive(ctx context.Context, binary, engine, file string, formats []pixels.Format) (mb float64, err error) {
+	sizes := strings.Trim(strings.ReplaceAll(fmt.Sprint(widths), " ", ","), "[]")
+	_, _, mb, err = m.run(ctx, binary, "derive", file, "--sizes", sizes, "--format", strings.Join(names(formats), ","),
+		"--engine", engine, "--processes", "1", "--out", filepath.Join(m.dir, "derived"))
+	return mb, err
 }
 
 // thumbnails runs vipsthumbnail for each file that is made, as it makes one of each run.
