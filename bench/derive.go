@@ -83,13 +83,15 @@ func (b *deriveBench) Run(ctx context.Context, c *cli) error {
 			names[0], names[1] = names[1], names[0]
 		}
 		for _, name := range names {
-			d, err := b.derive(ctx, u, meter{dir, program}, fmt.Sprintf("round%d-%s", round, strings.Fields(name)[0]), commands[name])
+			recipeName := fmt.Sprintf("round%d-%s", round, strings.Fields(name)[0])
+			d, err := b.derive(ctx, u, meter{dir, program}, recipeName, commands[name])
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			all[name] = append(all[name], d)
 		}
-		if beam, plain := all[contenderBeam][round], all[contenderPool][round]; beam.made != plain.made || beam.bytes != plain.bytes {
+		beam, plain := all[contenderBeam][round], all[contenderPool][round]
+		if beam.made != plain.made || beam.bytes != plain.bytes {
 			return fmt.Errorf("%s made %d variants of %d bytes, %s %d of %d",
 				contenderBeam, beam.made, beam.bytes, contenderPool, plain.made, plain.bytes)
 		}
@@ -165,8 +167,8 @@ func (u *up) stores() ([]string, error) {
 		return nil, fmt.Errorf("read secret: %w", err)
 	}
 	return []string{
-		"--kafka", u.addresses["kafka"], "--table", u.addresses["table"],
-		"--s3-endpoint", u.addresses["s3"], "--s3-access-key", "darkroom", "--s3-secret-key", strings.TrimSpace(string(secret)),
+		"--kafka", u.addresses["kafka"], "--table", u.addresses["table"], "--s3-endpoint", u.addresses["s3"],
+		"--s3-access-key", "darkroom", "--s3-secret-key", strings.TrimSpace(string(secret)),
 	}, nil
 }
 
@@ -219,8 +221,9 @@ func (b *deriveBench) report(all map[string][]derivation) error {
 	if b.Composed {
 		what += ", composed to 6 megapixels"
 	}
-	fmt.Printf("derive: %d uploads (%s), %s, engine %s: %d variants of %.1f MB; min / median / max of %d interleaved rounds\n",
-		b.Images, what, filepath.Base(b.Recipe), b.Engine, all[contenderBeam][0].made, float64(all[contenderBeam][0].bytes)/1e6, b.Rounds)
+	first := all[contenderBeam][0]
+	fmt.Printf("derive: %d uploads (%s), %s, engine %s: %d variants, %.1f MB; min / median / max of %d interleaved rounds\n",
+		b.Images, what, filepath.Base(b.Recipe), b.Engine, first.made, float64(first.bytes)/1e6, b.Rounds)
 	var ratios []float64
 	for i, beam := range all[contenderBeam] {
 		ratios = append(ratios, all[contenderPool][i].cpu/beam.cpu)
@@ -232,7 +235,7 @@ func (b *deriveBench) report(all map[string][]derivation) error {
 			perCPU, perSecond = append(perCPU, images/d.cpu), append(perSecond, images/d.seconds)
 			cpu, peak = append(cpu, d.cpu), append(peak, d.peakMB)
 		}
-		fmt.Printf("  %-16s images per CPU second %s, CPU seconds %s, images a second %s, peak of its largest process %.0f MB\n",
+		fmt.Printf("  %-16s images per CPU second %s, CPU seconds %s, images a second %s; largest process %.0f MB\n",
 			name, spread(perCPU, "%.2f"), spread(cpu, "%.2f"), spread(perSecond, "%.2f"), median(peak))
 	}
 	fmt.Printf("  images per CPU second, %s against %s: ratio %s\n", contenderBeam, contenderPool, spread(ratios, "%.3f"))
