@@ -1,18 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image/jpeg"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // lanesBench measures how fresh the figures of up are while a backfill derives on the same machine, against without.
@@ -35,7 +30,11 @@ func (b *lanesBench) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	defer u.stop()
-	if err := errors.Join(b.fill(ctx, u), u.counted(ctx, b.Images)); err != nil {
+	photo, err := composed(b.Photos)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(u.fill(ctx, b.Images, photo), u.counted(ctx, b.Images)); err != nil {
 		return err
 	}
 	if _, err := u.freshness(ctx, b.Rate, b.Rate*5, b.Size); err != nil { // so that each counts from a quiet start
@@ -64,27 +63,6 @@ func (b *lanesBench) Run(ctx context.Context, c *cli) error {
 	return nil
 }
 
-// fill uploads the images of the backfill.
-func (b *lanesBench) fill(ctx context.Context, u *up) error {
-	tiles, err := (&pixelsInputsCmd{Photos: b.Photos}).tiles()
-	if err != nil {
-		return err
-	}
-	var data bytes.Buffer
-	if err := jpeg.Encode(&data, mosaic(tiles, 3000, 2000), &jpeg.Options{Quality: 85}); err != nil {
-		return err
-	}
-	data.Write(make([]byte, 20)) // for the number
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i := range b.Images {
-		group.Go(func() error {
-			return post(ctx, u.addresses["ingest"]+"/v1/images", "image/jpeg", numbered(bytes.Clone(data.Bytes()), i))
-		})
-	}
-	return group.Wait()
-}
-
 // beside measures the freshness while a backfill runs, or without one if the share is 0.
 func (b *lanesBench) beside(ctx context.Context, c *cli, u *up, share float64) ([]float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -103,9 +81,9 @@ func (b *lanesBench) beside(ctx context.Context, c *cli, u *up, share float64) (
 // backfill derives again and again until ctx ends.
 func (b *lanesBench) backfill(ctx context.Context, c *cli, u *up, share float64) error {
 	recipe := filepath.Join(u.dir, "backfill.yaml")
-	secret, err := os.ReadFile(filepath.Join(u.dir, "s3", "secret"))
+	stores, err := u.stores()
 	if err != nil {
-		return fmt.Errorf("read secret: %w", err)
+		return err
 	}
 	for ; ctx.Err() == nil; b.recipes++ {
 		quality := 40 + b.recipes%50 // another one is another variant
@@ -115,9 +93,8 @@ func (b *lanesBench) backfill(ctx context.Context, c *cli, u *up, share float64)
 		if err := os.WriteFile(recipe, []byte(text), 0o600); err != nil {
 			return fmt.Errorf("write recipe: %w", err)
 		}
-		cmd := exec.CommandContext(ctx, c.Binary, "pipeline", "run", "derive", "--recipe", recipe,
-			"--max-share", fmt.Sprint(share), "--kafka", u.addresses["kafka"], "--table", u.addresses["table"],
-			"--s3-endpoint", u.addresses["s3"], "--s3-access-key", "darkroom", "--s3-secret-key", strings.TrimSpace(string(secret)))
+		flags := append([]string{"pipeline", "run", "derive", "--recipe", recipe, "--max-share", fmt.Sprint(share)}, stores...)
+		cmd := exec.CommandContext(ctx, c.Binary, flags...)
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 		if out, err := cmd.CombinedOutput(); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("derive: %w\n%s", err, out)

@@ -14,7 +14,7 @@ import (
 )
 
 type cli struct {
-	Binary string `help:"The program to measure." env:"DARKROOM_BIN" default:"bin/darkroom" type:"existingfile"`
+	Binary string `help:"The program to measure." env:"DARKROOM_BIN" default:"bin/darkroom" type:"path"`
 
 	Ingest       ingestBench     `cmd:"" help:"Upload speed against a bare handler that hashes, writes and renames."`
 	Freshness    freshnessBench  `cmd:"" help:"From an acknowledged upload to its figure in the summary."`
@@ -22,7 +22,10 @@ type cli struct {
 	Live         liveBench       `cmd:"" help:"The live pipeline on Prism from a topic that is full, against a bare client."`
 	Memory       memoryBench     `cmd:"" help:"Memory of up under steady uploads."`
 	Stream       streamBench     `cmd:"" help:"A windowed sum on every engine: Kafka Streams, native Flink, Darkroom's pipelines on Flink and Prism, a bare client."`
+	Derive       deriveBench     `cmd:"" help:"The derive pipeline on Prism against a plain pool of goroutines, in images per CPU second. Needs a C compiler."`
 	Pixels       pixelsBench     `cmd:"" help:"What deriving sizes and formats takes, against vipsthumbnail, sharp, libvips from C, and imaging."`
+	DerivePool   derivePoolCmd   `cmd:"" hidden:"" help:"The plain pool, to be measured."`
+	PixelsChild  pixelsChildCmd  `cmd:"" hidden:"" help:"Be a process of a pool that derives images."`
 	PixelsInputs pixelsInputsCmd `cmd:"" hidden:"" help:"Compose the inputs of the pixels benchmark."`
 	PixelsRun    pixelsRunCmd    `cmd:"" hidden:"" help:"One engine, to be measured."`
 	StreamRun    streamRunCmd    `cmd:"" hidden:"" help:"One run of one engine, to be measured."`

@@ -43,11 +43,15 @@ func submitTo(ctx context.Context, server, workers string, r request) (*Job, err
 // submitToPool starts a pipeline whose DoFns run in the workers of a pool. It asks the pool first: a job whose workers
 // cannot be reached would only be tried again and again.
 func submitToPool(ctx context.Context, client jobpb.JobServiceClient, workers string, r request) (*Job, error) {
-	if err := checkPool(ctx, workers); err != nil {
+	build, err := Build()
+	if err != nil {
 		return nil, err
 	}
-	var err error
-	if r.environment, err = external(ctx, workers); err != nil {
+	params := map[string]string{paramBuild: build}
+	if err := checkPool(ctx, workers, params); err != nil {
+		return nil, err
+	}
+	if r.environment, err = external(ctx, workers, params); err != nil {
 		return nil, err
 	}
 	job, err := submit(ctx, client, r, func(context.Context) error { return nil })

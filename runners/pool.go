@@ -179,18 +179,14 @@ func (p *Pool) drain() {
 	ending.Wait()
 }
 
-// checkPool asks a pool whether it would start a worker for a job of this build.
-func checkPool(ctx context.Context, addr string) error {
+// checkPool asks a pool whether it would start a worker by those parameters.
+func checkPool(ctx context.Context, addr string, params map[string]string) error {
 	conn, err := dial(ctx, addr)
 	if err != nil {
 		return fmt.Errorf("connect to the worker pool at %s: %w", addr, err)
 	}
 	defer conn.Close()
-	build, err := Build()
-	if err != nil {
-		return err
-	}
-	r, err := fnpb.NewBeamFnExternalWorkerPoolClient(conn).StartWorker(ctx, &fnpb.StartWorkerRequest{Params: map[string]string{paramBuild: build}})
+	r, err := fnpb.NewBeamFnExternalWorkerPoolClient(conn).StartWorker(ctx, &fnpb.StartWorkerRequest{Params: params})
 	if err != nil {
 		return fmt.Errorf("ask the worker pool at %s: %w", addr, err)
 	}

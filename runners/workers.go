@@ -39,7 +39,7 @@ func submitWithWorkers(ctx context.Context, client jobpb.JobServiceClient, r req
 		return nil, fmt.Errorf("start workers: %w", err)
 	}
 	var job *Job
-	if r.environment, err = external(ctx, workers.EnvironmentConfig(ctx)); err == nil {
+	if r.environment, err = external(ctx, workers.EnvironmentConfig(ctx), nil); err == nil {
 		job, err = submit(ctx, client, r, workers.Stop)
 	}
 	if err != nil {
@@ -48,20 +48,16 @@ func submitWithWorkers(ctx context.Context, client jobpb.JobServiceClient, r req
 	return job, nil
 }
 
-// external is the environment of workers that a pool at addr starts.
-func external(ctx context.Context, addr string) (*pipepb.Environment, error) {
+// external is the environment of workers that whoever serves addr starts, by those parameters.
+func external(ctx context.Context, addr string, params map[string]string) (*pipepb.Environment, error) {
 	env, err := graphx.CreateEnvironment(ctx, graphx.URNEnvExternal, func(context.Context) string { return addr })
 	if err != nil {
 		return nil, fmt.Errorf("describe environment: %w", err)
 	}
-	build, err := Build()
-	if err != nil {
-		return nil, err
-	}
 	env.Dependencies = nil // nothing is staged
 	env.Payload, err = proto.Marshal(&pipepb.ExternalPayload{
 		Endpoint: &pipepb.ApiServiceDescriptor{Url: addr},
-		Params:   map[string]string{paramBuild: build},
+		Params:   params,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode environment: %w", err)

@@ -1,6 +1,10 @@
-// Runs a program and writes its CPU milliseconds and its peak of resident memory in kB to a file. Linux counts what a
-// process holds when it starts another to the peak of that one; this one holds next to nothing.
+// Runs a program and writes its CPU milliseconds, with those of all processes that it starts, and the peak of resident
+// memory of the largest of them, in kB, to a file. Linux counts what a process holds when it starts another to the peak
+// of that one; this one holds next to nothing.
 #include <stdio.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +14,9 @@ int main(int argc, char **argv) {
 		fprintf(stderr, "usage: measure FILE PROGRAM [ARGUMENT]...\n");
 		return 2;
 	}
+#ifdef __linux__
+	prctl(PR_SET_CHILD_SUBREAPER, 1); // what the program leaves behind becomes ours, to be waited for
+#endif
 	pid_t pid = fork();
 	if (pid == 0) {
 		execvp(argv[2], argv + 2);
@@ -18,10 +25,13 @@ int main(int argc, char **argv) {
 	}
 	int status;
 	struct rusage r;
-	if (pid < 0 || wait4(pid, &status, 0, &r) < 0) {
+	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
 		perror("measure");
 		return 1;
 	}
+	while (wait(NULL) > 0) {
+	}
+	getrusage(RUSAGE_CHILDREN, &r);
 	FILE *f = fopen(argv[1], "w");
 	if (!f) {
 		perror(argv[1]);

@@ -11,9 +11,11 @@ import (
 	"image/gif"
 	"image/jpeg"
 	"image/png"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"golang.org/x/image/bmp"
@@ -21,6 +23,7 @@ import (
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/goengine"
+	"darkroom/internal/pixels/pixelstest"
 )
 
 // quarters is an image with a colour in each quarter, so that a turn or a flip shows.
@@ -522,30 +525,5 @@ func samples(t testing.TB) map[string][]byte {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, data := range samples(f) {
-		f.Add(data, uint16(10), true)
-	}
-	lim := pixels.Limits{MaxPixels: 1 << 16, MaxFrames: 8}
-	f.Fuzz(func(t *testing.T, data []byte, least uint16, all bool) {
-		facts, err := pixels.Probe(bytes.NewReader(data), lim)
-		if err != nil {
-			return
-		}
-		p, err := goengine.New().Decode(data, facts, pixels.DecodeOptions{AtLeast: image.Pt(int(least), int(least)), AllFrames: all})
-		if err != nil {
-			if pixels.CodeOf(err) == "" {
-				t.Fatalf("%v has no code", err)
-			}
-			return
-		}
-		q, err := p.Resize(image.Rectangle{Max: p.Size()}, image.Pt(7, 5))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, format := range []pixels.Format{pixels.JPEG, pixels.PNG, pixels.GIF} {
-			if _, err := q.Encode(pixels.EncodeOptions{Format: format, Quality: 80, Animate: true}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	pixelstest.Fuzz(f, goengine.New(), slices.Collect(maps.Values(samples(f)))...)
 }

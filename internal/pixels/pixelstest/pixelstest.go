@@ -48,7 +48,7 @@ func (s suite) need(t *testing.T, decoded, encoded pixels.Format) {
 	}
 }
 
-func probe(t *testing.T, data []byte) pixels.Facts {
+func probe(t testing.TB, data []byte) pixels.Facts {
 	t.Helper()
 	facts, err := pixels.Probe(bytes.NewReader(data), pixels.Limits{})
 	if err != nil {
@@ -58,7 +58,7 @@ func probe(t *testing.T, data []byte) pixels.Facts {
 }
 
 // open decodes a file that must be good. The picture is closed with the test.
-func (s suite) open(t *testing.T, data []byte, opts pixels.DecodeOptions) pixels.Picture {
+func (s suite) open(t testing.TB, data []byte, opts pixels.DecodeOptions) pixels.Picture {
 	t.Helper()
 	p, err := s.Decode(data, probe(t, data), opts)
 	if err != nil {
@@ -93,7 +93,7 @@ func resize(t *testing.T, p pixels.Picture, crop image.Rectangle, size image.Poi
 	return out
 }
 
-func encode(t *testing.T, p pixels.Picture, opts pixels.EncodeOptions) []byte {
+func encode(t testing.TB, p pixels.Picture, opts pixels.EncodeOptions) []byte {
 	t.Helper()
 	b, err := p.Encode(opts)
 	if err != nil {
