@@ -97,7 +97,11 @@ func run(ctx context.Context, args []string, io stdio) error {
 	// Everything logs through this one; libraries that keep the default logger must find it set.
 	level := &slog.LevelVar{}
 	level.Set(c.LogLevel)
-	log := slog.New(slog.NewTextHandler(io.err, &slog.HandlerOptions{Level: level}))
+	options := &slog.HandlerOptions{Level: level}
+	if c.LogLevel > slog.LevelDebug {
+		options.ReplaceAttr = brief
+	}
+	log := slog.New(slog.NewTextHandler(io.err, options))
 	slog.SetDefault(log)
 	// What a runner says of the bundles that a stop cuts short is no news; what matters is returned as an error.
 	context.AfterFunc(ctx, func() { level.Set(silent) })
@@ -105,6 +109,34 @@ func run(ctx context.Context, args []string, io stdio) error {
 		err = nil // asked to stop, and stopped
 	}
 	return withVariable(parser, err)
+}
+
+// maxLogged is the most bytes of one value in the log.
+const maxLogged = 500
+
+// brief cuts what is logged to its first line: runners log whole plans and stacks as errors. Where we log a stack, as such,
+// it stays.
+func brief(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == "stack" {
+		return a
+	}
+	var text string
+	switch v := a.Value.Any().(type) {
+	case string:
+		text = v
+	case error:
+		text = v.Error()
+	default:
+		return a
+	}
+	first, _, more := strings.Cut(text, "\n")
+	if len(first) > maxLogged {
+		first, more = strings.ToValidUTF8(first[:maxLogged], ""), true
+	}
+	if !more {
+		return a
+	}
+	return slog.String(a.Key, first+" … (all of it with --log-level=debug)")
 }
 
 // fieldNames puts the flag for the field of a package's configuration that its own error names.
