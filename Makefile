@@ -87,7 +87,7 @@ fuzz: ## Run each fuzz target for FUZZTIME (20s).
 
 .PHONY: bench
 bench: build ## Run the benchmarks; the figures go to docs/BENCHMARKS.md by hand, with the command.
-	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench $(BENCH)
+	CGO_ENABLED=0 DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) run ./bench $(BENCH)
 
 .PHONY: bench-stream
 bench-stream: build ## Measure a windowed sum on Kafka Streams, native Flink, and our pipelines on Flink and Prism. Needs a JDK 17 and Maven.
