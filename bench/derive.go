@@ -286,11 +286,7 @@ func (c *derivePoolCmd) Run(ctx context.Context) (err error) {
 	defer p.lab.Leave()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(lab.Size + waiting)
-	for row, err := range p.tables.Scan(ctx, table.Query{Table: table.Images.Table().Name}) {
-		if err != nil {
-			return err
-		}
-		image, err := table.Images.FromRow(row)
+	for image, err := range table.Images.Scan(ctx, p.tables, table.Query{}) {
 		if err != nil {
 			return err
 		}

@@ -23,11 +23,7 @@ func (p *process) variants() (map[string]table.Variant, error) {
 	}
 	defer store.Close()
 	all := map[string]table.Variant{}
-	for cells, err := range store.Scan(p.t.Context(), table.Query{Table: table.Variants.Table().Name}) {
-		if err != nil {
-			return nil, err
-		}
-		v, err := table.Variants.FromRow(cells)
+	for v, err := range table.Variants.Scan(p.t.Context(), store, table.Query{}) {
 		if err != nil {
 			return nil, err
 		}

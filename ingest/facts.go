@@ -42,15 +42,10 @@ func (s *Service) facts(ctx context.Context, r record) (table.Image, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, factsTimeout)
 	defer cancel()
-	t := table.Images.Table()
-	row, err := s.tables.Get(ctx, t.Name, table.Images.Key(table.Image{ImageID: r.Image.ImageID}))
+	facts, err := table.Images.Get(ctx, s.tables, table.Image{ImageID: r.Image.ImageID})
 	if errors.Is(err, table.ErrNotFound) {
 		return table.Image{}, nil
 	}
-	if err != nil {
-		return table.Image{}, err
-	}
-	facts, err := table.Images.FromRow(row)
 	if err != nil || facts.Version < r.Image.UploadedAt.UnixMicro() {
 		return table.Image{}, err
 	}

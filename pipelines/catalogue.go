@@ -71,13 +71,9 @@ type Catalogue struct {
 
 // CompleteTo is the event time before which all that a pipeline has read is in the tables; zero if that is not known.
 func CompleteTo(ctx context.Context, tables table.Store, pipeline string) (time.Time, error) {
-	row, err := tables.Get(ctx, table.Progresses.Table().Name, table.Progresses.Key(table.Progress{Pipeline: pipeline}))
+	progress, err := table.Progresses.Get(ctx, tables, table.Progress{Pipeline: pipeline})
 	if errors.Is(err, table.ErrNotFound) {
 		return time.Time{}, nil
-	}
-	var progress table.Progress
-	if err == nil {
-		progress, err = table.Progresses.FromRow(row)
 	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("get progress: %w", err)

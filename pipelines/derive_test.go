@@ -174,11 +174,7 @@ func (s *studio) report(t *testing.T, change func(*pipelines.Derive)) (string, e
 func (s *studio) variants(t *testing.T) map[string]table.Variant {
 	t.Helper()
 	all := map[string]table.Variant{}
-	for row, err := range s.tables.Scan(t.Context(), table.Query{Table: "variant"}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, err := table.Variants.FromRow(row)
+	for v, err := range table.Variants.Scan(t.Context(), s.tables, table.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -80,11 +80,7 @@ func (w *world) sendAgain(t *testing.T) (n int) {
 // figures of the tenant as a whole, by minute.
 func (w *world) figures(t *testing.T) (all []string) {
 	t.Helper()
-	for row, err := range w.tables.Scan(t.Context(), table.Query{Table: "image_stats"}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := table.AllImageStats.FromRow(row)
+	for s, err := range table.AllImageStats.Scan(t.Context(), w.tables, table.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,11 +95,7 @@ func (w *world) figures(t *testing.T) (all []string) {
 
 func (w *world) image(t *testing.T, id string) table.Image {
 	t.Helper()
-	row, err := w.tables.Get(t.Context(), "image", table.Row{"image_id": id})
-	if err != nil {
-		t.Fatal(err)
-	}
-	i, err := table.Images.FromRow(row)
+	i, err := table.Images.Get(t.Context(), w.tables, table.Image{ImageID: id})
 	if err != nil {
 		t.Fatal(err)
 	}

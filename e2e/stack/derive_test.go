@@ -251,11 +251,7 @@ func (s *studio) derive(t *testing.T, source string, args ...string) string {
 func (s *studio) results(t *testing.T) map[string]int {
 	t.Helper()
 	all := s.objects(t)
-	for cells, err := range s.store.Scan(t.Context(), table.Query{Table: table.Variants.Table().Name}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		row, err := table.Variants.FromRow(cells)
+	for row, err := range table.Variants.Scan(t.Context(), s.store, table.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

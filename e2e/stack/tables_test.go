@@ -109,11 +109,7 @@ func (in *input) check(t *testing.T, s tables) error {
 		return fmt.Errorf("%d images, want %d", len(states), len(in.states))
 	}
 	minutes := map[string]map[int64]sums{}
-	for row, err := range s.store.Scan(context.Background(), table.Query{Table: table.AllImageStats.Table().Name}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		stats, err := table.AllImageStats.FromRow(row)
+	for stats, err := range table.AllImageStats.Scan(context.Background(), s.store, table.Query{}) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,11 +61,7 @@ func (u *upgrade) counted() {
 	}
 	eventually(u.t, 2*time.Minute, func() error {
 		var n int64
-		for row, err := range u.to.store.Scan(u.t.Context(), table.Query{Table: table.AllImageStats.Table().Name}) {
-			if err != nil {
-				return err
-			}
-			s, err := table.AllImageStats.FromRow(row)
+		for s, err := range table.AllImageStats.Scan(u.t.Context(), u.to.store, table.Query{}) {
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,9 @@
 package table
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"reflect"
 	"slices"
 	"strings"
@@ -86,6 +88,32 @@ func (t *Typed[T]) Key(row T) Row {
 		}
 	}
 	return key
+}
+
+// Get reads the row of a key, as Store.Get does.
+func (t *Typed[T]) Get(ctx context.Context, s Store, key T) (T, error) {
+	cells, err := s.Get(ctx, t.table.Name, t.Key(key))
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return t.FromRow(cells)
+}
+
+// Scan reads the rows that a query, whose table it fills in, selects, as Store.Scan does. It ends with the first error.
+func (t *Typed[T]) Scan(ctx context.Context, s Store, q Query) iter.Seq2[T, error] {
+	q.Table = t.table.Name
+	return func(yield func(T, error) bool) {
+		for cells, err := range s.Scan(ctx, q) {
+			var row T
+			if err == nil {
+				row, err = t.FromRow(cells)
+			}
+			if !yield(row, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // FromRow is the struct of a row that a Store returned. An absent cell leaves the field's zero value, and a column that

@@ -36,12 +36,8 @@ func Seen(i table.Image) recipe.Image {
 // Rows are the variants that an image has.
 func Rows(ctx context.Context, tables table.Store, imageID string) ([]table.Variant, error) {
 	var rows []table.Variant
-	query := table.Query{Table: table.Variants.Table().Name, Partition: table.Row{"image_id": imageID}}
-	for cells, err := range tables.Scan(ctx, query) {
-		if err != nil {
-			return nil, fmt.Errorf("read variants of %s: %w", imageID, err)
-		}
-		row, err := table.Variants.FromRow(cells)
+	query := table.Query{Partition: table.Row{"image_id": imageID}}
+	for row, err := range table.Variants.Scan(ctx, tables, query) {
 		if err != nil {
 			return nil, fmt.Errorf("read variants of %s: %w", imageID, err)
 		}

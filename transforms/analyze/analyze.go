@@ -221,14 +221,10 @@ func (f *imagesFn) known(ctx context.Context, row *table.Image, replay bool) (bo
 	if f.tables == nil {
 		return false, nil
 	}
-	cells, err := f.tables.Get(ctx, table.Images.Table().Name, table.Images.Key(*row))
+	old, err := table.Images.Get(ctx, f.tables, *row)
 	if errors.Is(err, table.ErrNotFound) {
 		return false, nil
 	}
-	if err != nil {
-		return false, fmt.Errorf("get image %s: %w", row.ImageID, err)
-	}
-	old, err := table.Images.FromRow(cells)
 	if err != nil {
 		return false, fmt.Errorf("get image %s: %w", row.ImageID, err)
 	}

@@ -343,13 +343,9 @@ func (f *deriver) parts(i table.Image, rows []table.Variant, counts map[string]i
 
 // deleted reports whether the image was deleted since: whoever reads old events, or takes long, has not heard of it.
 func (f *deriver) deleted(ctx context.Context, i table.Image) (bool, error) {
-	cells, err := f.tables.Get(ctx, table.Images.Table().Name, table.Images.Key(i))
+	row, err := table.Images.Get(ctx, f.tables, i)
 	if errors.Is(err, table.ErrNotFound) {
 		return false, nil
-	}
-	var row table.Image
-	if err == nil {
-		row, err = table.Images.FromRow(cells)
 	}
 	if err != nil {
 		return false, fmt.Errorf("get image %s: %w", i.ImageID, err)

@@ -56,11 +56,7 @@ func (f *tableFn) ProcessElement(ctx context.Context, _ []byte, emit func(table.
 		return fmt.Errorf("open table store: %w", err)
 	}
 	defer store.Close()
-	for row, err := range store.Scan(ctx, table.Query{Table: table.Images.Table().Name}) {
-		if err != nil {
-			return fmt.Errorf("scan images: %w", err)
-		}
-		image, err := table.Images.FromRow(row)
+	for image, err := range table.Images.Scan(ctx, store, table.Query{}) {
 		if err != nil {
 			return fmt.Errorf("scan images: %w", err)
 		}
