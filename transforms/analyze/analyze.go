@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -22,6 +21,7 @@ import (
 	"darkroom/internal/table/open"
 	"darkroom/transforms/deadletter"
 	"darkroom/transforms/kafkaio"
+	"darkroom/transforms/retry"
 )
 
 const (
@@ -29,9 +29,6 @@ const (
 	// Images looked at side by side: it is the wait for S3 that this hides, not the work.
 	sideBySide = 8
 	batchSize  = 64
-
-	attempts   = 6
-	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
 )
 
 func init() {
@@ -169,17 +166,12 @@ func count(ctx context.Context, state string) {
 
 // persistently tries again while a store is away.
 func (f *imagesFn) persistently(ctx context.Context, r kafkaio.Record) (o outcome, err error) {
-	for i, pause := 1, firstPause; i <= attempts; i, pause = i+1, pause*2 {
-		if o, err = f.one(ctx, r, i); err == nil {
-			return o, nil
-		}
-		select {
-		case <-ctx.Done():
-			return o, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-	return o, fmt.Errorf("analyze %s/%d@%d, %d times: %w", r.Topic, r.Partition, r.Offset, attempts, err)
+	what := fmt.Sprintf("analyze %s/%d@%d", r.Topic, r.Partition, r.Offset)
+	err = retry.Do(ctx, what, func(attempt int) (err error) {
+		o, err = f.one(ctx, r, attempt)
+		return err
+	})
+	return o, err
 }
 
 func (f *imagesFn) one(ctx context.Context, r kafkaio.Record, attempt int) (outcome, error) {

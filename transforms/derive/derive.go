@@ -28,6 +28,7 @@ import (
 	"darkroom/internal/variant"
 	"darkroom/transforms/deadletter"
 	"darkroom/transforms/kafkaio"
+	"darkroom/transforms/retry"
 )
 
 const (
@@ -39,9 +40,6 @@ const (
 
 	// lanes bounds the bundles of a job without end: Prism works on eight at a time, and the others need theirs.
 	lanes = 4
-
-	attempts   = 6
-	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
 )
 
 func init() {
@@ -279,17 +277,11 @@ func (f *variantsFn) tell(ctx context.Context, kill func(kafkaio.Message)) {
 
 // persistently tries again while something is away.
 func (f *deriver) persistently(ctx context.Context, i table.Image) (o outcome, err error) {
-	for n, pause := 1, firstPause; n <= attempts; n, pause = n+1, pause*2 {
-		if o, err = f.one(ctx, i, n); err == nil {
-			return o, nil
-		}
-		select {
-		case <-ctx.Done():
-			return o, ctx.Err()
-		case <-time.After(pause):
-		}
-	}
-	return o, fmt.Errorf("derive image %s, %d times: %w", i.ImageID, attempts, err)
+	err = retry.Do(ctx, "derive image "+i.ImageID, func(attempt int) (err error) {
+		o, err = f.one(ctx, i, attempt)
+		return err
+	})
+	return o, err
 }
 
 // one does all that is to be done for an image. An error says nothing of the image.

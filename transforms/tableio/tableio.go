@@ -5,21 +5,17 @@ import (
 	"context"
 	"fmt"
 	"reflect"
-	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/transforms/retry"
 	"darkroom/transforms/sink"
 )
 
-const (
-	batchSize  = 500
-	attempts   = 6
-	firstPause = 100 * time.Millisecond // doubles with each attempt: about three seconds in all
-)
+const batchSize = 500
 
 func init() {
 	register.DoFn3x1[context.Context, table.Mutation, func(int64), error](&writeFn{})
@@ -79,17 +75,9 @@ func (f *writeFn) flush(ctx context.Context) error {
 	if len(f.batch) == 0 {
 		return nil
 	}
-	var err error
-	for i, pause := 0, firstPause; i < attempts; i, pause = i+1, pause*2 {
-		if err = f.store.Apply(ctx, f.batch); err == nil {
-			f.batch = f.batch[:0]
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("apply %d mutations: %w", len(f.batch), ctx.Err())
-		case <-time.After(pause):
-		}
+	err := retry.Do(ctx, fmt.Sprintf("apply %d mutations", len(f.batch)), func(int) error { return f.store.Apply(ctx, f.batch) })
+	if err == nil {
+		f.batch = f.batch[:0]
 	}
-	return fmt.Errorf("apply %d mutations, %d times: %w", len(f.batch), attempts, err)
+	return err
 }
