@@ -314,15 +314,11 @@ func (p *plainPool) derive(ctx context.Context, image table.Image) error {
 	if err != nil || len(missing) == 0 {
 		return err
 	}
-	release, err := p.lab.Room(ctx, image.Bytes)
+	data, release, err := job.Load(ctx, p.lab, p.blobs, image.Bytes)
 	if err != nil {
 		return err
 	}
 	defer release()
-	data, err := job.Read(ctx, p.blobs)
-	if err != nil {
-		return err
-	}
 	made, _, err := p.lab.Derive(ctx, data, pixels.DefaultLimits, outputs)
 	if err != nil {
 		return err

@@ -63,12 +63,8 @@ func newVariants(s *Service) *variants {
 
 // jobOf is the making of one output.
 func jobOf(r record, o recipe.Output) variant.Job {
-	i := r.Image
 	return variant.Job{
-		Image: table.Image{
-			ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType, Filename: i.Filename,
-			UploadedAt: i.UploadedAt.UnixMicro(),
-		},
+		Image:  variant.Uploaded(r.Image),
 		Recipe: recipe.Recipe{Name: recipe.ContentName, Outputs: []recipe.Output{o}, Target: recipe.DefaultTarget},
 	}
 }
@@ -277,9 +273,6 @@ func (v *variants) makeOne(job variant.Job) (f served, err error) {
 
 // derive reads the original, makes the variant and stores it.
 func (v *variants) derive(ctx context.Context, job variant.Job) (f served, err error) {
-	if job.Image.Bytes > maxOriginal {
-		return f, variant.Refuse(pixels.CodeTooLarge, "the image has %d bytes, and may have %d", job.Image.Bytes, int64(maxOriginal))
-	}
 	outputs, err := variant.Pixels(job.Recipe.Outputs)
 	if err != nil {
 		return f, err
@@ -289,15 +282,11 @@ func (v *variants) derive(ctx context.Context, job variant.Job) (f served, err e
 		return f, v.broken(err)
 	}
 	defer lab.Leave()
-	release, err := lab.Room(ctx, job.Image.Bytes)
+	data, release, err := job.Load(ctx, lab, v.blobs, maxOriginal)
 	if err != nil {
 		return f, err
 	}
 	defer release()
-	data, err := job.Read(ctx, v.blobs)
-	if err != nil {
-		return f, err
-	}
 	made, _, err := lab.Derive(ctx, data, v.limits, outputs)
 	if err != nil {
 		return f, v.broken(err)

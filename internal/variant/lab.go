@@ -105,8 +105,8 @@ func (l *Lab) close() {
 	l.pool.Close()
 }
 
-// Room waits until an image may be held in memory. A large one may when it is alone.
-func (l *Lab) Room(ctx context.Context, size int64) (release func(), err error) {
+// room waits until an image may be held in memory. A large one may when it is alone.
+func (l *Lab) room(ctx context.Context, size int64) (release func(), err error) {
 	size = min(size, memory)
 	if err := l.held.Acquire(ctx, size); err != nil {
 		return nil, err

@@ -25,6 +25,14 @@ type Job struct {
 	Version int64 // of the rows: the time of the job's making in microseconds
 }
 
+// Uploaded is the row of an image as far as its upload tells it.
+func Uploaded(i event.Image) table.Image {
+	return table.Image{
+		ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType, Filename: i.Filename,
+		UploadedAt: i.UploadedAt.UnixMicro(), Version: i.UploadedAt.UnixMicro(),
+	}
+}
+
 // Seen is an image as recipes see it.
 func Seen(i table.Image) recipe.Image {
 	return recipe.Image{
@@ -63,27 +71,41 @@ func (j Job) Outdated(rows []table.Variant) (missing []recipe.Output) {
 	return missing
 }
 
-// Read reads the image, which must be the one that its row describes. A *pixels.Error says that it is not, or is not
-// there.
-func (j Job) Read(ctx context.Context, blobs *blob.Store) ([]byte, error) {
+// Load reads the image when the lab has room for it, which release gives back. A *pixels.Error says that it has more bytes
+// than it may, or that it is not there, or not the one that its row describes.
+func (j Job) Load(ctx context.Context, l *Lab, blobs *blob.Store, maxBytes int64) (data []byte, release func(), err error) {
+	if j.Image.Bytes > maxBytes {
+		return nil, nil, refuse(pixels.CodeTooLarge, "the image has %d bytes, and may have %d", j.Image.Bytes, maxBytes)
+	}
+	if release, err = l.room(ctx, j.Image.Bytes); err != nil {
+		return nil, nil, err
+	}
+	if data, err = j.read(ctx, blobs); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return data, release, nil
+}
+
+func (j Job) read(ctx context.Context, blobs *blob.Store) ([]byte, error) {
 	key := event.Image{Tenant: j.Image.Tenant, SHA256: j.Image.SHA256}.BlobKey()
 	object, err := blobs.Open(ctx, key, "")
 	if errors.Is(err, blob.ErrNotFound) {
-		return nil, Refuse(event.CodeBlobMissing, "the bucket has no object %s", key)
+		return nil, refuse(event.CodeBlobMissing, "the bucket has no object %s", key)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer object.Body.Close()
 	if object.Size != j.Image.Bytes {
-		return nil, Refuse(event.CodeChecksum, "the object has %d bytes, not %d", object.Size, j.Image.Bytes)
+		return nil, refuse(event.CodeChecksum, "the object has %d bytes, not %d", object.Size, j.Image.Bytes)
 	}
 	data := make([]byte, object.Size)
 	if _, err := io.ReadFull(object.Body, data); err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
 	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != j.Image.SHA256 {
-		return nil, Refuse(event.CodeChecksum, "the object's SHA-256 is %x, not %s", sum, j.Image.SHA256)
+		return nil, refuse(event.CodeChecksum, "the object's SHA-256 is %x, not %s", sum, j.Image.SHA256)
 	}
 	return data, nil
 }
@@ -150,7 +172,7 @@ func Write(ctx context.Context, tables table.Store, rows []table.Variant) error 
 	return nil
 }
 
-// Refuse is the error for an image that will not do.
-func Refuse(code, format string, args ...any) error {
+// refuse is the error for an image that will not do.
+func refuse(code, format string, args ...any) error {
 	return &pixels.Error{Code: code, Err: fmt.Errorf(format, args...)}
 }

@@ -19,6 +19,7 @@ import (
 	"darkroom/internal/pixels"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/internal/variant"
 	"darkroom/transforms/deadletter"
 	"darkroom/transforms/kafkaio"
 	"darkroom/transforms/retry"
@@ -179,11 +180,8 @@ func (f *imagesFn) one(ctx context.Context, r kafkaio.Record, attempt int) (outc
 	if err != nil {
 		return outcome{}, err
 	}
-	row := table.Image{
-		ImageID: e.Image.ImageID, Tenant: e.Image.Tenant, SHA256: e.Image.SHA256, Bytes: e.Image.Bytes,
-		MediaType: e.Image.MediaType, Filename: e.Image.Filename,
-		UploadedAt: e.Image.UploadedAt.UnixMicro(), Version: e.Version() + r.Replay,
-	}
+	row := variant.Uploaded(e.Image)
+	row.Version = e.Version() + r.Replay
 	if e.Type == event.TypeDeleted {
 		row.State = table.StateDeleted
 		return outcome{row: row}, nil

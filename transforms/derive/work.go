@@ -32,9 +32,10 @@ type part struct {
 // run makes what is missing, of all recipes at once. When that cannot be, each is tried by itself, since it may be
 // another that is at fault.
 func (w *work) run(ctx context.Context) error {
-	data, release, err := w.read(ctx)
+	data, release, err := w.parts[0].Load(ctx, w.lab, w.fn.blobs, w.fn.Options.MaxBytes)
 	if err == nil {
 		defer release()
+		w.counts[BytesIn] = w.image.Bytes
 		w.parts = w.selected(data)
 		if len(w.parts) == 0 {
 			w.counts[PassedOver] = 1
@@ -60,22 +61,6 @@ func (w *work) run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// read reads the image when there is room for it. A *pixels.Error is about the image.
-func (w *work) read(ctx context.Context) (data []byte, release func(), err error) {
-	if w.image.Bytes > w.fn.Options.MaxBytes {
-		return nil, nil, variant.Refuse(pixels.CodeTooLarge, "the image has %d bytes, and may have %d", w.image.Bytes, w.fn.Options.MaxBytes)
-	}
-	if release, err = w.lab.Room(ctx, w.image.Bytes); err != nil {
-		return nil, nil, err
-	}
-	if data, err = w.parts[0].Read(ctx, w.fn.blobs); err != nil {
-		release()
-		return nil, nil, err
-	}
-	w.counts[BytesIn] = w.image.Bytes
-	return data, release, nil
 }
 
 // make derives once for all parts.

@@ -18,6 +18,7 @@ import (
 	"darkroom/internal/event"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/internal/variant"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -124,7 +125,7 @@ func readRecords(ctx context.Context, store *blob.Store, keys []string, emit fun
 	}
 	for _, r := range records {
 		if r.DeletedAt.IsZero() {
-			emit(ofUpload(r.Image))
+			emit(variant.Uploaded(r.Image))
 		}
 	}
 	return nil
@@ -147,7 +148,7 @@ func (*eventsFn) ProcessElement(ctx context.Context, r kafkaio.Record, emit func
 		unreadable.Inc(ctx, 1)
 		return
 	}
-	image := ofUpload(e.Image)
+	image := variant.Uploaded(e.Image)
 	image.Version = e.Version()
 	if e.Type == event.TypeDeleted {
 		image.State = table.StateDeleted
@@ -165,12 +166,5 @@ func newest(_ string, events func(*table.Image) bool, emit func(table.Image)) {
 	}
 	if last.State != table.StateDeleted {
 		emit(last)
-	}
-}
-
-func ofUpload(i event.Image) table.Image {
-	return table.Image{
-		ImageID: i.ImageID, Tenant: i.Tenant, SHA256: i.SHA256, Bytes: i.Bytes, MediaType: i.MediaType,
-		Filename: i.Filename, UploadedAt: i.UploadedAt.UnixMicro(), Version: i.UploadedAt.UnixMicro(),
 	}
 }
