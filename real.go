@@ -112,10 +112,10 @@ func (s *realUp) startServices(ctx context.Context, c *upCmd, log *slog.Logger) 
 		return err
 	}
 	s.closers = append(s.closers, tables.Close)
-	live := &pipelines.Live{Kafka: []string{s.stack.Addr("kafka")}, Table: s.tableDSN(), S3: blob.Config{
+	live := &pipelines.Live{Ends: pipelines.Ends{Kafka: []string{s.stack.Addr("kafka")}, Table: s.tableDSN(), S3: blob.Config{
 		Endpoint: s.known["DARKROOM_S3_ENDPOINT"], Bucket: "darkroom",
 		AccessKey: s.known["DARKROOM_S3_ACCESS_KEY"], SecretKey: s.known["DARKROOM_S3_SECRET_KEY"],
-	}}
+	}}}
 	if err := s.connect(ctx, c, live, s.known["DARKROOM_POSTGRES"], tables, log); err != nil {
 		return err
 	}

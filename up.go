@@ -240,7 +240,7 @@ func (c *upCmd) start(ctx context.Context, log *slog.Logger) (_ *stack, err erro
 	if err := s.startParts(ctx, c, log); err != nil {
 		return nil, err
 	}
-	live := &pipelines.Live{Kafka: []string{s.kafka.Addr()}, S3: s.s3.Config("darkroom"), Table: s.tableDSN()}
+	live := &pipelines.Live{Ends: pipelines.Ends{Kafka: []string{s.kafka.Addr()}, S3: s.s3.Config("darkroom"), Table: s.tableDSN()}}
 	return s, s.connect(ctx, c, live, s.postgres.DSN(), s.tables, log)
 }
 

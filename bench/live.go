@@ -181,7 +181,7 @@ func (b *liveBench) withStore(ctx context.Context, dir string, f func(*embedded.
 // live runs the pipeline over what the topic holds, in its bounded form, which has an end to measure, and checks that
 // every image was written.
 func (b *liveBench) live(ctx context.Context, p *parts, store *embedded.Store, dsn string) error {
-	l := &pipelines.Live{Kafka: p.brokers, S3: p.bucket, Table: dsn, Bounded: true}
+	l := &pipelines.Live{Ends: pipelines.Ends{Kafka: p.brokers, S3: p.bucket, Table: dsn}, Bounded: true}
 	if err := kong.ApplyDefaults(l); err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"darkroom/internal/blob"
-	"darkroom/internal/pixels/engine"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table/open"
 	"darkroom/runners"
@@ -32,16 +31,6 @@ const (
 	fromBucket = "bucket"
 )
 
-// Deriving are the options of every pipeline that derives.
-type Deriving struct {
-	engine.Choice
-	MaxShare float64 `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
-}
-
-func (d Deriving) validate(check func(ok bool, flag, want string)) {
-	check(d.MaxShare > 0 && d.MaxShare <= 1, "max-share", "must be more than 0 and at most 1")
-}
-
 // Derive makes what a recipe asks for of the images that are there. What is there and current it leaves as it is.
 type Derive struct {
 	Recipe string    `help:"Recipe: a YAML file that says which images, and what is made of each." placeholder:"FILE"`
@@ -50,13 +39,9 @@ type Derive struct {
 	To     time.Time `help:"Only images uploaded before this time." placeholder:"TIME"`
 	DryRun bool      `help:"Write nothing: count what would be made, and estimate bytes and time from a sample."`
 	Deriving
-	MaxBytes      int64       `help:"Refuse images of more bytes." default:"67108864"`
-	MaxPixels     int64       `help:"Refuse images of more pixels." default:"100000000"`
-	Kafka         []string    `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
-	EventsTopic   string      `help:"Topic of uploads and deletions." default:"images.events"`
-	RejectedTopic string      `help:"Topic of dead letters." default:"images.rejected"`
-	S3            blob.Config `embed:"" prefix:"s3-"`
-	Table         string      `help:"Table store, as tcp://host:port or cassandra://host/keyspace." default:"tcp://127.0.0.1:9041" placeholder:"DSN"`
+	Ends
+	MaxBytes  int64 `help:"Refuse images of more bytes." default:"67108864"`
+	MaxPixels int64 `help:"Refuse images of more pixels." default:"100000000"`
 
 	recipe recipe.Recipe
 }
@@ -68,31 +53,20 @@ func (d *Derive) Summary() string {
 
 // Validate implements Pipeline. It reads the recipe.
 func (d *Derive) Validate() error {
-	var errs []error
-	check := func(ok bool, flag, want string) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("--%s: %s", flag, want))
-		}
+	var wrong flagErrors
+	d.Ends.validate(&wrong)
+	d.Deriving.validate(&wrong)
+	wrong.check(d.MaxPixels > 0, "max-pixels", "must be positive")
+	wrong.check(d.MaxBytes > 0, "max-bytes", "must be positive")
+	wrong.check(d.From.IsZero() || d.To.IsZero() || d.From.Before(d.To), "from", "must be before --to")
+	if d.Recipe == "" {
+		wrong.add("recipe", errors.New("needs the path of a recipe, such as recipes/sizes.yaml"))
+		return wrong.err()
 	}
-	check(len(d.Kafka) > 0, "kafka", "needs at least one broker")
-	check(d.EventsTopic != "", "events-topic", "needs a name")
-	check(d.RejectedTopic != "", "rejected-topic", "needs a name")
-	check(d.MaxPixels > 0, "max-pixels", "must be positive")
-	check(d.MaxBytes > 0, "max-bytes", "must be positive")
-	d.validate(check)
-	check(d.From.IsZero() || d.To.IsZero() || d.From.Before(d.To), "from", "must be before --to")
-	if err := d.S3.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("--s3-…: %w", err))
-	}
-	check(d.Recipe != "", "recipe", "needs the path of a recipe, such as recipes/sizes.yaml")
-	if d.Recipe != "" {
-		r, err := recipe.Read(d.Recipe)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("--recipe: %w", err))
-		}
-		d.recipe = d.narrow(r)
-	}
-	return errors.Join(errs...)
+	r, err := recipe.Read(d.Recipe)
+	wrong.add("recipe", err)
+	d.recipe = d.narrow(r)
+	return wrong.err()
 }
 
 // narrow leaves of what the recipe selects what was uploaded in the time that is wanted.

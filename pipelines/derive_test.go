@@ -127,7 +127,10 @@ func (s *studio) happens(t *testing.T, e event.Event, row table.Image, deleted t
 // derive runs the pipeline and returns its counters, and an error if the job failed.
 func (s *studio) derive(t *testing.T, change func(*pipelines.Derive)) (*pipelines.Derive, []runners.Counter, error) {
 	t.Helper()
-	d := &pipelines.Derive{Recipe: s.recipe, Deriving: pipelines.Deriving{Choice: engine.Choice{Engine: engine.Go}}, Kafka: s.brokers, S3: s.bucket, Table: s.dsn}
+	d := &pipelines.Derive{
+		Recipe: s.recipe, Deriving: pipelines.Deriving{Choice: engine.Choice{Engine: engine.Go}},
+		Ends: pipelines.Ends{Kafka: s.brokers, S3: s.bucket, Table: s.dsn},
+	}
 	if err := kong.ApplyDefaults(d); err != nil {
 		t.Fatal(err)
 	}
@@ -478,7 +481,7 @@ func TestDeriveValidateNamesTheFlag(t *testing.T) {
 		"--kafka":                 func(d *pipelines.Derive) { d.Kafka = nil },
 		"--rejected-topic: needs": func(d *pipelines.Derive) { d.RejectedTopic = "" },
 	} {
-		d := &pipelines.Derive{Recipe: path, S3: bucket}
+		d := &pipelines.Derive{Recipe: path, Ends: pipelines.Ends{S3: bucket}}
 		if err := kong.ApplyDefaults(d); err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,6 @@ package pipelines
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
-	"darkroom/internal/blob"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
@@ -41,18 +39,14 @@ func init() {
 
 // Live looks at each image as it arrives. Its bounded form does the same for what the topic holds at its start.
 type Live struct {
-	Kafka         []string      `help:"Kafka brokers, as host:port." default:"127.0.0.1:9092" placeholder:"ADDR"`
-	EventsTopic   string        `help:"Topic of uploads and deletions." default:"images.events"`
-	RejectedTopic string        `help:"Topic of dead letters." default:"images.rejected"`
-	S3            blob.Config   `embed:"" prefix:"s3-"`
-	Table         string        `help:"Table store, as tcp://host:port or cassandra://host/keyspace." default:"tcp://127.0.0.1:9041" placeholder:"DSN"`
-	MaxPixels     int64         `help:"Reject images of more pixels, over all frames." default:"100000000"`
-	Lateness      time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
-	Skew          time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
-	From          string        `help:"Where to begin: resume, earliest, or the minute of a time in RFC 3339." default:"resume"`
-	Bounded       bool          `help:"Process what the topic holds now, then end."`
-	Reanalyse     bool          `help:"Read every image again, also where its facts are known."`
-	Eager         []string      `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
+	Ends
+	MaxPixels int64         `help:"Reject images of more pixels, over all frames." default:"100000000"`
+	Lateness  time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
+	Skew      time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
+	From      string        `help:"Where to begin: resume, earliest, or the minute of a time in RFC 3339." default:"resume"`
+	Bounded   bool          `help:"Process what the topic holds now, then end."`
+	Reanalyse bool          `help:"Read every image again, also where its facts are known."`
+	Eager     []string      `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
 	Deriving
 	MaxBytes int64 `help:"Derive nothing of images of more bytes." default:"67108864"`
 
@@ -71,30 +65,19 @@ func (l *Live) Unbounded() bool { return !l.Bounded }
 
 // Validate implements Pipeline.
 func (l *Live) Validate() error {
-	var errs []error
+	var wrong flagErrors
+	l.Ends.validate(&wrong)
+	l.Deriving.validate(&wrong)
+	wrong.check(l.MaxPixels > 0, "max-pixels", "must be positive")
+	wrong.check(l.MaxBytes > 0, "max-bytes", "must be positive")
+	wrong.check(l.Lateness >= time.Minute, "lateness", "must be a minute or more")
+	wrong.check(l.Skew >= 0 && l.Skew <= l.Lateness, "skew", "must not be negative, nor more than --lateness")
 	var err error
-	check := func(ok bool, flag, want string) {
-		if !ok {
-			errs = append(errs, fmt.Errorf("--%s: %s", flag, want))
-		}
-	}
-	check(len(l.Kafka) > 0, "kafka", "needs at least one broker")
-	check(l.EventsTopic != "", "events-topic", "needs a name")
-	check(l.RejectedTopic != "", "rejected-topic", "needs a name")
-	check(l.MaxPixels > 0, "max-pixels", "must be positive")
-	check(l.Lateness >= time.Minute, "lateness", "must be a minute or more")
-	check(l.Skew >= 0 && l.Skew <= l.Lateness, "skew", "must not be negative, nor more than --lateness")
-	check(l.MaxBytes > 0, "max-bytes", "must be positive")
-	l.validate(check)
-	if l.eager, err = readRecipes(l.Eager); err != nil {
-		errs = append(errs, fmt.Errorf("--eager: %w", err))
-	}
-	if err := l.S3.Validate(); err != nil {
-		errs = append(errs, fmt.Errorf("--s3-…: %w", err))
-	}
+	l.eager, err = readRecipes(l.Eager)
+	wrong.add("eager", err)
 	l.from, err = parseFrom(l.From)
-	check(err == nil, "from", "must be resume, earliest or a time in RFC 3339")
-	return errors.Join(errs...)
+	wrong.check(err == nil, "from", "must be resume, earliest or a time in RFC 3339")
+	return wrong.err()
 }
 
 // readRecipes reads recipes, whose variants must not be each other's.

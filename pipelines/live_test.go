@@ -117,7 +117,7 @@ func record(t *testing.T, e event.Event) kafkaio.Record {
 // newLive returns the pipeline with its defaults, against this package's bucket and the given table store.
 func newLive(t *testing.T, dsn string) *pipelines.Live {
 	t.Helper()
-	l := &pipelines.Live{S3: bucket, Table: dsn, Reanalyse: dsn == ""}
+	l := &pipelines.Live{Ends: pipelines.Ends{S3: bucket, Table: dsn}, Reanalyse: dsn == ""}
 	if err := kong.ApplyDefaults(l); err != nil {
 		t.Fatal(err)
 	}
