@@ -4,7 +4,6 @@ package stack_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -193,26 +192,20 @@ func (e *env) close(passed bool) error {
 	return errors.Join(err, os.RemoveAll(e.dir))
 }
 
-// process is a run of the binary.
+// process is a run of the binary. Its output lies with the logs of the stack.
 type process struct {
 	cmd   *exec.Cmd
+	log   string
 	ended chan struct{}
 	err   error // after ended
-
-	mu     sync.Mutex
-	output bytes.Buffer
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.Write(b)
 }
 
 func (p *process) text() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.output.String()
+	data, err := os.ReadFile(p.log)
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
 }
 
 // line is the first line of the output that begins so.
@@ -225,10 +218,17 @@ func (p *process) line(prefix string) string {
 	return ""
 }
 
+var started atomic.Int64
+
 func (e *env) start(args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(e.bin, args...), ended: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = p, p
-	p.cmd.WaitDelay = time.Second // the workers of a pool that was killed hold its output open
+	p.log = filepath.Join(e.dir, "stack", "logs", fmt.Sprintf("darkroom-%s-%d.log", args[0], started.Add(1)))
+	output, err := os.Create(p.log)
+	if err != nil {
+		return nil, err
+	}
+	defer output.Close()
+	p.cmd.Stdout, p.cmd.Stderr = output, output
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
