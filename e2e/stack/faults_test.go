@@ -104,32 +104,50 @@ func (c *chain) restartStats() error {
 	return nil
 }
 
+// poolWorkers are the processes of the pool's workers.
+func (e *env) poolWorkers() (pids []int, err error) {
+	pool := e.workers.cmd.Process.Pid
+	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pool)) // gone: no children
+	for _, task := range tasks {
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pool, task.Name())) // a thread that has ended
+		for child := range strings.FieldsSeq(string(children)) {
+			pid, err := strconv.Atoi(child)
+			if err != nil {
+				return nil, err
+			}
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		return nil, fmt.Errorf("the pool has no worker\n%s", e.workers.text())
+	}
+	return pids, nil
+}
+
 // killWorker kills one of the pool's workers.
 func (e *env) killWorker() error {
-	pid := e.workers.cmd.Process.Pid
-	var all []string
-	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // gone: no children
-	for _, task := range tasks {
-		more, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name())) // a thread that has ended
-		all = append(all, strings.Fields(string(more))...)
-	}
-	if len(all) == 0 {
-		return fmt.Errorf("the pool has no worker\n%s", e.workers.text())
-	}
-	child, err := strconv.Atoi(all[0])
+	pids, err := e.poolWorkers()
 	if err != nil {
 		return err
 	}
-	return syscall.Kill(child, syscall.SIGKILL)
+	return syscall.Kill(pids[0], syscall.SIGKILL)
 }
 
-// restartWorkers kills the pool with -9 and starts another in its place. The workers, which outlive it, end when their
-// runner hangs up.
+// restartWorkers kills the pool and its workers, which would outlive it, with -9 and starts another in its place.
 func (e *env) restartWorkers() error {
+	pids, err := e.poolWorkers()
+	if err != nil {
+		return err
+	}
 	addr := e.workersAddr()
 	if err := e.workers.cmd.Process.Kill(); err != nil {
 		return err
 	}
 	<-e.workers.ended
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+	}
 	return e.startWorkers(addr)
 }
