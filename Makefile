@@ -46,6 +46,7 @@ test: build ## Run all tests: unit, pipelines on Prism, conformance, HTTP, end t
 	$(GO) test $(PIXELS)
 	$(if $(RACE),$(GO) test $(RACE) -short ./internal/pixels/pool ./internal/pixels/vips)
 	$(GO) test $(BEAM)
+	$(if $(RACE),$(GO) test $(RACE) ./transforms/analyze)
 	DARKROOM_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 ./e2e/...
 
 .PHONY: test-stack

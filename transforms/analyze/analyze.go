@@ -125,6 +125,7 @@ func (f *imagesFn) Teardown() error {
 // outcome is what became of one record.
 type outcome struct {
 	row    table.Image
+	reused bool // what was known
 	letter *kafkaio.Message
 }
 
@@ -144,7 +145,7 @@ func (f *imagesFn) flush(ctx context.Context, emit func(beam.EventTime, table.Im
 		return err
 	}
 	for i, o := range outcomes {
-		count(ctx, o.row.State)
+		o.count(ctx)
 		emit(f.batch[i].at, o.row)
 		if o.letter != nil {
 			kill(f.batch[i].at, *o.letter)
@@ -154,8 +155,12 @@ func (f *imagesFn) flush(ctx context.Context, emit func(beam.EventTime, table.Im
 	return nil
 }
 
-func count(ctx context.Context, state string) {
-	switch state {
+// count is for the bundle's own goroutine, as all of Beam's metrics.
+func (o outcome) count(ctx context.Context) {
+	if o.reused {
+		reused.Inc(ctx, 1)
+	}
+	switch o.row.State {
 	case table.StateAnalysed:
 		analysed.Inc(ctx, 1)
 	case table.StateRejected:
@@ -197,12 +202,12 @@ func (f *imagesFn) one(ctx context.Context, r kafkaio.Record, attempt int) (outc
 	}
 	if row.Code == "" {
 		row.State = table.StateAnalysed
-		return outcome{row: row}, nil
+		return outcome{row: row, reused: known}, nil
 	}
 	// Also when it is known: the row may have been written by a job that died before its letter was.
 	row.State = table.StateRejected
 	letter, err := deadletter.Of(r, stage, event.Permanent, row.Code, row.Detail, attempt)
-	return outcome{row: row, letter: &letter}, err
+	return outcome{row: row, reused: known, letter: &letter}, err
 }
 
 // known fills in the facts, or the code and detail, that the table store holds for the same bytes, if it does. A replay
@@ -228,7 +233,6 @@ func (f *imagesFn) known(ctx context.Context, row *table.Image, replay bool) (bo
 	row.Format, row.Width, row.Height, row.Frames = old.Format, old.Width, old.Height, old.Frames
 	row.Orientation, row.Camera, row.TakenAt = old.Orientation, old.Camera, old.TakenAt
 	row.Code, row.Detail = old.Code, old.Detail
-	reused.Inc(ctx, 1)
 	return true, nil
 }
 
