@@ -218,7 +218,8 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 			if _, err := engines.Open(name, b.Libvips); err != nil {
 				return 0, 0, errNotHere
 			}
-			ms, _, err := m.images(ctx, append([]string{self, "pixels-run", name, b.Libvips, file, repeat}, names(formats)...)...)
+			run := []string{"env", "MALLOC_ARENA_MAX=1", self, "pixels-run", name, b.Libvips, file, repeat} // as the pool does
+			ms, _, err := m.images(ctx, append(run, names(formats)...)...)
 			if err != nil {
 				return 0, 0, err
 			}

@@ -172,7 +172,7 @@ func load(path string) (*library, error) {
 	// Warnings of codecs about hostile files do not belong on standard error. libvips asks the environment of C, which
 	// os.Setenv does not reach.
 	l.setenv("VIPS_WARNING", "1", 1)
-	returnMemory(handle)
+	keepMemory(handle)
 	if l.init("darkroom") != 0 {
 		return nil, fmt.Errorf("start %s: %s", path, strings.TrimSpace(l.errorBuffer()))
 	}
@@ -188,16 +188,20 @@ func load(path string) (*library, error) {
 	return l, nil
 }
 
-// returnMemory has glibc's allocator give freed memory back to the system. It raises its thresholds with what is freed,
-// and each of libvips's threads would keep what a photograph needed. MALLOC_ARENA_MAX=1 in the environment does more, but
-// cannot be set once there are threads. Other C libraries have no such thresholds.
-func returnMemory(handle uintptr) {
-	const trimThreshold, bytes = -1, 128 << 10 // M_TRIM_THRESHOLD; to set it stops its rise
-	if symbol, err := purego.Dlsym(handle, "mallopt"); err == nil && runtime.GOOS == "linux" {
-		var mallopt func(param, value int32) int32
-		purego.RegisterFunc(&mallopt, symbol)
-		mallopt(trimThreshold, bytes)
+// keepMemory has glibc's allocator keep as much of what is freed as the next photograph needs, which the kernel would
+// have to find and clear anew, a tenth of the CPU time, but no more: by itself it raises these bounds. Where there is more
+// than one arena (MALLOC_ARENA_MAX in the environment: too late to set here), each keeps so much. Other C libraries have
+// nothing to set.
+func keepMemory(handle uintptr) {
+	const trimThreshold, mmapThreshold = -1, -3 // M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; to set one stops the rise of both
+	symbol, err := purego.Dlsym(handle, "mallopt")
+	if err != nil || runtime.GOOS != "linux" {
+		return
 	}
+	var mallopt func(param, value int32) int32
+	purego.RegisterFunc(&mallopt, symbol)
+	mallopt(trimThreshold, 32<<20)
+	mallopt(mmapThreshold, 16<<20)
 }
 
 func (l *library) release() string { return fmt.Sprintf("%d.%d.%d", l.major, l.minor, l.micro) }
