@@ -185,6 +185,13 @@ func (e *env) close(passed bool) error {
 		e.workers.stop()
 	}
 	err := e.stack.Down(context.Background(), func(stack.Event) {})
+	for range 60 { // a test that is cut short may be starting a part, and holds the lock meanwhile
+		if err == nil {
+			break
+		}
+		time.Sleep(time.Second)
+		err = e.stack.Down(context.Background(), func(stack.Event) {})
+	}
 	if !passed {
 		fmt.Println("the logs are in", filepath.Join(e.dir, "stack", "logs"))
 		return err
