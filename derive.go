@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -34,9 +33,9 @@ type pixelFlags struct {
 
 // open starts the pool of processes that decode. It fails at once where none can be started.
 func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
-	p, err := pool.New(engine.Pool(pool.Config{
+	p, err := pool.New(f.Pool(pool.Config{
 		Size: f.Processes, Memory: f.ImageMemory, Timeout: f.ImageTime, CPU: 2 * f.ImageTime,
-	}, f.Engine, f.Libvips))
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("open pixel processes: %w", err)
 	}
@@ -45,9 +44,7 @@ func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
 		p.Close()
 		return nil, fmt.Errorf("open pixel processes: %w", err)
 	}
-	if status.Fallback != "" {
-		slog.WarnContext(ctx, "images are decoded by the engine in Go, since libvips cannot be used", "reason", status.Fallback)
-	}
+	status.Warn(ctx)
 	return p, nil
 }
 

@@ -59,7 +59,7 @@ type toolReport struct {
 
 // Run prints the diagnosis.
 func (c *doctorCmd) Run(ctx context.Context, io stdio) error {
-	statuses, err := engine.Survey(ctx, pool.Config{}, c.Engine, c.Libvips)
+	statuses, err := c.Survey(ctx, pool.Config{})
 	if err != nil {
 		return fmt.Errorf("--engine %s: %w", c.Engine, err)
 	}

@@ -3,7 +3,6 @@ package variant
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math"
 	"runtime"
 	"sync"
@@ -74,9 +73,7 @@ func Enter(cfg LabConfig) (*Lab, error) {
 	}
 	l := &Lab{cfg: cfg, turns: make(chan struct{}, cfg.Size), held: semaphore.NewWeighted(memory), users: 1}
 	var err error
-	l.pool, err = pool.New(engine.Pool(pool.Config{
-		Size: cfg.Size, Timeout: cfg.Timeout, Background: cfg.Background,
-	}, cfg.Engine, cfg.Libvips))
+	l.pool, err = pool.New(cfg.Pool(pool.Config{Size: cfg.Size, Timeout: cfg.Timeout, Background: cfg.Background}))
 	if err != nil {
 		return nil, fmt.Errorf("open pool of pixel processes: %w", err)
 	}
@@ -123,9 +120,7 @@ func (l *Lab) Info(ctx context.Context) (pixels.EngineInfo, error) {
 		if err != nil {
 			return pixels.EngineInfo{}, err
 		}
-		if status.Fallback != "" {
-			slog.WarnContext(ctx, "images are decoded by the engine in Go, since libvips cannot be used", "reason", status.Fallback)
-		}
+		status.Warn(ctx)
 		l.info = status.Engine
 	}
 	return l.info, nil

@@ -47,7 +47,7 @@ func place(t *testing.T, library []byte) {
 func TestBrokenLibraries(t *testing.T) {
 	for text, library := range brokenLibraries(t) {
 		place(t, library)
-		all, err := engine.Survey(t.Context(), pool.Config{Command: childCommand}, engine.Auto, "")
+		all, err := engine.Choice{}.Survey(t.Context(), pool.Config{Command: childCommand})
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -59,7 +59,7 @@ func TestBrokenLibraries(t *testing.T) {
 		}
 		// Alone in its folder, there is no other.
 		path := filepath.Join(os.Getenv("XDG_CACHE_HOME"), "darkroom", "libvips")
-		if _, err := engine.Survey(t.Context(), pool.Config{Command: childCommand}, engine.Auto, path); err == nil || !strings.Contains(err.Error(), text) {
+		if _, err := (engine.Choice{Libvips: path}).Survey(t.Context(), pool.Config{Command: childCommand}); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("asked for by name: %q is not in %v", text, err)
 		}
 		e, err := engine.Open(engine.Auto, path)
@@ -72,7 +72,7 @@ func TestBrokenLibraries(t *testing.T) {
 
 // A library that takes down whoever opens it costs a process, once.
 func TestALibraryThatCrashes(t *testing.T) {
-	cfg := engine.Pool(pool.Config{Size: 2, Command: []string{os.Args[0], "crashing-child"}}, engine.Auto, "")
+	cfg := engine.Choice{}.Pool(pool.Config{Size: 2, Command: []string{os.Args[0], "crashing-child"}})
 	p, err := pool.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,6 @@
 package engine
 
-// Choice names the engine that is wanted: what Open, Pool and Survey take. Its tags are those of the command line
+// Choice names the engine that is wanted. Its tags are those of the command line
 // (github.com/alecthomas/kong), so that each command that needs pixels chooses alike.
 type Choice struct {
 	Engine  string `help:"What decodes and encodes images: auto (libvips if it is there, else go), go or libvips." env:"DARKROOM_PIXELS,DARKROOM_ENGINE" enum:"auto,go,libvips" default:"auto"`

@@ -66,10 +66,10 @@ func openLibvips(library string) (pixels.Engine, error) {
 
 // Pool sets the engine of a pool: Auto with a library that is named stands for Libvips; without, for the one in Go also
 // where the library takes down the processes that open it.
-func Pool(cfg pool.Config, name, library string) pool.Config {
-	cfg.Engine, cfg.Libvips = name, vips.Locate(library)
-	if name == Auto || name == "" {
-		if library != "" {
+func (c Choice) Pool(cfg pool.Config) pool.Config {
+	cfg.Engine, cfg.Libvips = c.Engine, vips.Locate(c.Libvips)
+	if c.Engine == Auto || c.Engine == "" {
+		if c.Libvips != "" {
 			cfg.Engine = Libvips
 		} else {
 			cfg.Engine, cfg.Fallback = Auto, Go
@@ -83,21 +83,21 @@ type Status struct {
 	Name string
 	Info pixels.EngineInfo // empty if the engine cannot be used
 	Path string            // of its library, if it has one
-	Used bool              // by the name that was given to Survey
+	Used bool              // by the choice that was surveyed
 	Why  string            // it is not used
 }
 
-// Survey tells of all engines, and which of them a pool has by that name and library. Each is opened in a process of the
-// pool that cfg describes, since a broken library takes down who opens it.
-func Survey(ctx context.Context, cfg pool.Config, name, library string) ([]Status, error) {
-	used, err := check(ctx, Pool(cfg, name, library))
+// Survey tells of all engines, and which of them a pool has by the choice. Each is opened in a process of the pool that
+// cfg describes, since a broken library takes down who opens it.
+func (c Choice) Survey(ctx context.Context, cfg pool.Config) ([]Status, error) {
+	used, err := check(ctx, c.Pool(cfg))
 	if err != nil {
 		return nil, err
 	}
 	statuses := []Status{{Name: Libvips}, {Name: Go}}
 	for i := range statuses {
 		s := &statuses[i]
-		found, err := check(ctx, Pool(cfg, s.Name, library))
+		found, err := check(ctx, Choice{s.Name, c.Libvips}.Pool(cfg))
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -107,10 +107,10 @@ func Survey(ctx context.Context, cfg pool.Config, name, library string) ([]Statu
 		s.Info, s.Path = found.Engine, found.Library
 		switch s.Used = s.Name == used.Engine.Name; {
 		case s.Used || s.Why != "":
-		case name == Auto || name == "":
+		case c.Engine == Auto || c.Engine == "":
 			s.Why = "libvips is there, and faster"
 		default:
-			s.Why = "the engine " + name + " is asked for"
+			s.Why = "the engine " + c.Engine + " is asked for"
 		}
 	}
 	return statuses, nil
@@ -125,7 +125,3 @@ func check(ctx context.Context, cfg pool.Config) (pool.Status, error) {
 	defer p.Close()
 	return p.Check(ctx)
 }
-
-// Locate returns the library by a name that means the same in a child process, as package pool starts them: without the
-// user's environment, in another folder.
-func Locate(library string) string { return vips.Locate(library) }

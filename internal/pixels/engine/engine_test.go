@@ -32,7 +32,7 @@ func TestOpen(t *testing.T) {
 
 func TestSurvey(t *testing.T) {
 	for name, library := range map[string]string{engine.Auto: "", engine.Go: t.TempDir()} {
-		all, err := engine.Survey(t.Context(), pool.Config{Command: childCommand}, name, library)
+		all, err := engine.Choice{Engine: name, Libvips: library}.Survey(t.Context(), pool.Config{Command: childCommand})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
+	"darkroom/internal/pixels/vips"
 )
 
 var childCommand = []string{os.Args[0], "child"}
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 
 // What confines a child must leave an engine what it needs: threads, memory, its library.
 func TestEnginesInConfinedProcesses(t *testing.T) {
-	library := engine.Locate(os.Getenv("DARKROOM_LIBVIPS"))
+	library := vips.Locate(os.Getenv("DARKROOM_LIBVIPS"))
 	for _, name := range []string{engine.Go, engine.Libvips} {
 		e, err := engine.Open(name, library)
 		if err != nil {

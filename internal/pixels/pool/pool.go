@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"sync"
 	"time"
@@ -180,6 +181,13 @@ type Status struct {
 	Fallback string   // why it is not the engine that was asked for first; else empty
 	Confined []string // what confines it, such as "landlock 7"
 	Missing  []string // what does not, and why
+}
+
+// Warn logs that it is not the engine that was asked for first, if so.
+func (s Status) Warn(ctx context.Context) {
+	if s.Fallback != "" {
+		slog.WarnContext(ctx, "images are decoded by another engine than the first choice", "engine", s.Engine.Name, "reason", s.Fallback)
+	}
 }
 
 // with lends a child to f. It comes back unless it died or was used up.
