@@ -26,8 +26,8 @@ func decodeAVIF(data []byte, facts pixels.Facts) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(c.Width) != facts.Width || int64(c.Height) != facts.Height {
-		return nil, malformed("the AVIF has %d×%d pixels, not %d×%d", c.Width, c.Height, facts.Width, facts.Height)
+	if err := sized("AVIF", c.Width, c.Height, facts); err != nil {
+		return nil, err
 	}
 	m, err := avif.Decode(bytes.NewReader(data))
 	if err != nil {

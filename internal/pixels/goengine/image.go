@@ -16,8 +16,8 @@ import (
 // fromImage makes a frame of a library's image, which must have the size that Probe found.
 func fromImage(m image.Image, facts pixels.Facts) (*frame, error) {
 	b := m.Bounds()
-	if int64(b.Dx()) != facts.Width || int64(b.Dy()) != facts.Height {
-		return nil, malformed("the image has %d×%d pixels, not %d×%d", b.Dx(), b.Dy(), facts.Width, facts.Height)
+	if err := sized("image", b.Dx(), b.Dy(), facts); err != nil {
+		return nil, err
 	}
 	f := &frame{w: b.Dx(), h: b.Dy(), chromaX: 1, chromaY: 1}
 	switch m := m.(type) {
@@ -126,8 +126,8 @@ func decodeTIFF(data []byte, facts pixels.Facts) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	if int64(c.Width) != facts.Width || int64(c.Height) != facts.Height {
-		return nil, malformed("the TIFF has %d×%d pixels, not %d×%d", c.Width, c.Height, facts.Width, facts.Height)
+	if err := sized("TIFF", c.Width, c.Height, facts); err != nil {
+		return nil, err
 	}
 	m, err := tiff.Decode(bytes.NewReader(data))
 	if err != nil {

@@ -89,8 +89,8 @@ func decodeWebP(data []byte, facts pixels.Facts, all bool) (*animation, error) {
 	}
 	if len(frames) == 0 || chunks[0].kind != "VP8X" || chunks[0].body[0]&vp8xAnimation == 0 {
 		f, err := decodeWebPStill(data)
-		if err == nil && (int64(f.w) != facts.Width || int64(f.h) != facts.Height) {
-			err = malformed("the WebP has %d×%d pixels, not %d×%d", f.w, f.h, facts.Width, facts.Height)
+		if err == nil {
+			err = sized("WebP", f.w, f.h, facts)
 		}
 		if err == nil {
 			f.profile = profile
