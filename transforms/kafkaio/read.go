@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -152,18 +153,22 @@ func (endless[E]) InitialWatermarkEstimatorState(beam.EventTime, offsetrange.Res
 }
 
 // CreateWatermarkEstimator returns it at its last value.
-func (endless[E]) CreateWatermarkEstimator(ms int64) *watermark { return &watermark{ms} }
+func (endless[E]) CreateWatermarkEstimator(ms int64) *watermark {
+	w := &watermark{}
+	w.ms.Store(ms)
+	return w
+}
 
 // WatermarkEstimatorState is the watermark's value.
-func (endless[E]) WatermarkEstimatorState(w *watermark) int64 { return w.ms }
+func (endless[E]) WatermarkEstimatorState(w *watermark) int64 { return w.ms.Load() }
 
-// watermark is an estimator that is told its value.
-type watermark struct{ ms int64 }
+// watermark is an estimator that is told its value. A split asks for it from a goroutine of its own.
+type watermark struct{ ms atomic.Int64 }
 
 // CurrentWatermark is the time before which no record on time will come.
-func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.ms).ToTime() }
+func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.ms.Load()).ToTime() }
 
-func (w *watermark) advance(ms int64) { w.ms = max(w.ms, ms) }
+func (w *watermark) advance(ms int64) { w.ms.Store(max(w.ms.Load(), ms)) }
 
 // readFn reads one partition without end, a little in each call.
 type readFn struct {
@@ -195,7 +200,7 @@ func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.Lock
 		rt.TryClaim(int64(math.MaxInt64)) // the end of the range: nothing is left
 		return sdf.StopProcessing(), nil
 	}
-	before := wm.ms
+	before := wm.ms.Load()
 	got, err := f.poll(ctx, c, wm, rt, emit)
 	if errors.Is(err, kerr.OffsetOutOfRange) {
 		_, err = c.skipLost(ctx, rt, math.MaxInt64)
@@ -213,8 +218,8 @@ func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.Lock
 		}
 	}
 	c.commit(ctx, f.Source.Job)
-	if wm.ms/1000 > before/1000 {
-		tick(mtime.Time(wm.ms), wm.ms)
+	if now := wm.ms.Load(); now/1000 > before/1000 {
+		tick(mtime.Time(now), now)
 	}
 	switch {
 	case got:
