@@ -65,6 +65,9 @@ func newIngest(
 	if err := c.config(&cfg, c.Choice); err != nil {
 		return nil, err
 	}
+	if err := c.Check(ctx); err != nil {
+		return nil, err
+	}
 	blobs, err := blob.Open(ctx, c.S3)
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)

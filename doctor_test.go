@@ -35,8 +35,8 @@ func TestDoctor(t *testing.T) {
 	}
 }
 
-// The name of the variable is heeded by all commands that have the flag, as is that of the library.
-func TestDoctorHeedsTheEnvironment(t *testing.T) {
+// The engine's variable is heeded by all commands that have the flag, as is that of the library.
+func TestCommandsHeedTheEnvironment(t *testing.T) {
 	t.Setenv("DARKROOM_PIXELS", "go")
 	out, err := printed(t, "doctor", "--json")
 	var d diagnosis
@@ -46,7 +46,7 @@ func TestDoctorHeedsTheEnvironment(t *testing.T) {
 	t.Setenv("DARKROOM_PIXELS", "libvips")
 	empty := t.TempDir()
 	t.Setenv("DARKROOM_LIBVIPS", empty)
-	for _, args := range [][]string{{"doctor"}, {"derive", "testdata/photos/wine.png", "--out", empty}, {"probe", "--hash", "testdata/photos/wine.png"}} {
+	for _, args := range [][]string{{"doctor"}, {"derive", "testdata/photos/wine.png", "--out", empty}, {"probe", "--hash", "testdata/photos/wine.png"}, {"ingest", "--ingest-listen", "127.0.0.1:0"}} {
 		if _, err := printed(t, args...); err == nil || !strings.Contains(err.Error(), "there is none in the folder "+empty) {
 			t.Errorf("%v: %v", args, err)
 		}

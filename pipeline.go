@@ -88,7 +88,7 @@ func (c *pipelineRunCmd) Validate() error {
 func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
 	name := selected.Selected().Name
 	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
-	if err := p.Check(ctx); err != nil {
+	if err := p.Check(ctx, c.Runner == "prism" || c.Workers == ""); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
 	if streaming, ok := p.(pipelines.Streaming); ok && streaming.Unbounded() {

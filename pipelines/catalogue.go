@@ -22,8 +22,9 @@ type Pipeline interface {
 	Summary() string
 	// Validate checks the options; its errors name the flag.
 	Validate() error
-	// Check returns an error if what the pipeline reads from or writes to is not there.
-	Check(ctx context.Context) error
+	// Check returns an error if what the pipeline reads from or writes to is not there, or what it needs of this machine
+	// if the work is done here.
+	Check(ctx context.Context, here bool) error
 	// Build constructs the pipeline.
 	Build(s beam.Scope)
 }

@@ -81,7 +81,12 @@ func (d *Derive) narrow(r recipe.Recipe) recipe.Recipe {
 }
 
 // Check implements Pipeline.
-func (d *Derive) Check(ctx context.Context) error {
+func (d *Derive) Check(ctx context.Context, here bool) error {
+	if here {
+		if err := d.Choice.Check(ctx); err != nil {
+			return err
+		}
+	}
 	topics := []string{d.RejectedTopic}
 	if d.Source == fromKafka {
 		topics = append(topics, d.EventsTopic)

@@ -138,7 +138,7 @@ func (s *studio) derive(t *testing.T, change func(*pipelines.Derive)) (*pipeline
 	if err := d.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Check(t.Context()); err != nil {
+	if err := d.Check(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
 	p, scope := beam.NewPipelineWithRoot()
@@ -462,6 +462,24 @@ func TestADryRunWritesNothingAndEstimates(t *testing.T) {
 	}
 	if !strings.Contains(report, fmt.Sprintf("bytes to write, about %d", want)) { // the sample was all of them
 		t.Errorf("%d bytes were written:\n%s", want, report)
+	}
+}
+
+// Workers elsewhere have what they have.
+func TestAnEngineThatIsNotHereIsRefusedHere(t *testing.T) {
+	s := newStudio(t)
+	_, _, err := s.derive(t, func(d *pipelines.Derive) {
+		d.Choice = engine.Choice{Engine: engine.Auto, Libvips: t.TempDir()}
+		if err := d.Check(t.Context(), true); err == nil || !strings.Contains(err.Error(), "--libvips "+d.Libvips+": ") {
+			t.Errorf("here: %v", err)
+		}
+		if err := d.Check(t.Context(), false); err != nil {
+			t.Errorf("elsewhere: %v", err)
+		}
+		d.Choice = engine.Choice{Engine: engine.Go}
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

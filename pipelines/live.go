@@ -136,7 +136,12 @@ func (l *Live) OpenTables(ctx context.Context) (table.Store, error) {
 }
 
 // Check implements Pipeline.
-func (l *Live) Check(ctx context.Context) error {
+func (l *Live) Check(ctx context.Context, here bool) error {
+	if here && len(l.Eager) > 0 {
+		if err := l.Choice.Check(ctx); err != nil {
+			return err
+		}
+	}
 	return kafkaio.Check(ctx, l.Kafka, l.EventsTopic, l.RejectedTopic)
 }
 

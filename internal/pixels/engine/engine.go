@@ -78,6 +78,22 @@ func (c Choice) Pool(cfg pool.Config) pool.Config {
 	return cfg
 }
 
+// Check returns an error, which names the flag, if what is chosen is not on this machine. Of Auto one always is.
+func (c Choice) Check(ctx context.Context) error {
+	cfg := c.Pool(pool.Config{})
+	if cfg.Engine != Libvips {
+		return nil
+	}
+	if _, err := check(ctx, cfg); err != nil {
+		flag := "--engine " + c.Engine
+		if c.Libvips != "" {
+			flag = "--libvips " + c.Libvips
+		}
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
+}
+
 // Status is what there is to say of an engine.
 type Status struct {
 	Name string
