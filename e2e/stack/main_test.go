@@ -274,14 +274,18 @@ func (p *process) stop() {
 // topic makes the topics of one test and returns the name of its events' and of its dead letters'.
 func (e *env) topics(t *testing.T) (events, rejected string) {
 	t.Helper()
-	cl := e.kafka(t)
+	admin := kadm.NewClient(e.kafka(t))
 	name := strings.NewReplacer("/", "-", " ", "-").Replace(t.Name())
 	events, rejected = event.TopicImages+"-"+name, event.TopicRejected+"-"+name
 	for topic, partitions := range map[string]int32{events: 4, rejected: 1} {
-		if _, err := kadm.NewClient(cl).CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
+		if _, err := admin.CreateTopic(t.Context(), partitions, 1, nil, topic); err != nil {
 			t.Fatal(err)
 		}
 	}
+	eventually(t, time.Minute, func() error { // a broker hears of what the controller has made a little later
+		topics, err := admin.ListTopics(t.Context(), events, rejected)
+		return errors.Join(err, topics.Error())
+	})
 	return events, rejected
 }
 
