@@ -16,7 +16,7 @@ func decodeJPEG(data []byte, facts pixels.Facts, atLeast image.Point) (*frame, e
 		return nil, truncated()
 	}
 	d := jpegDecoder{data: data, denom: jpegDenom(facts, atLeast)}
-	if err := d.decode(facts.Width, facts.Height); err != nil {
+	if err := d.decode(facts); err != nil {
 		var coded *pixels.Error
 		if !errors.As(err, &coded) {
 			return nil, err

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"sync"
+
+	"darkroom/internal/pixels"
 )
 
 // Markers of JPEG (ITU-T T.81, table B.1), without their 0xff.
@@ -68,8 +70,8 @@ type jpegDecoder struct {
 // scanBuffers keeps the memory that entropy-coded data is unstuffed into.
 var scanBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
-// decode reads the file to its end. The size must be the given one.
-func (d *jpegDecoder) decode(width, height int64) error {
+// decode reads the file to its end. The size must be that of the facts.
+func (d *jpegDecoder) decode(facts pixels.Facts) error {
 	buf := scanBuffers.Get().(*[]byte)
 	d.scratch = (*buf)[:0]
 	defer func() {
@@ -97,7 +99,7 @@ func (d *jpegDecoder) decode(width, height int64) error {
 		}
 		switch {
 		case m == markSOF0 || m == markSOF1 || m == markSOF2:
-			err = d.frame(segment, m == markSOF2, width, height)
+			err = d.frame(segment, m == markSOF2, facts)
 		case m == markDHT:
 			err = d.huffmanTables(segment)
 		case m >= markSOF0 && m <= markSOF15 || m == markDNL:
@@ -225,7 +227,7 @@ func (d *jpegDecoder) huffmanTables(s []byte) error {
 	return nil
 }
 
-func (d *jpegDecoder) frame(s []byte, progressive bool, width, height int64) error {
+func (d *jpegDecoder) frame(s []byte, progressive bool, facts pixels.Facts) error {
 	if d.comps != nil {
 		return malformed("the JPEG has two frame headers")
 	}
@@ -236,8 +238,8 @@ func (d *jpegDecoder) frame(s []byte, progressive bool, width, height int64) err
 		return unsupported("JPEG with %d bits a sample is not supported", s[0])
 	}
 	d.height, d.width = int(binary.BigEndian.Uint16(s[1:])), int(binary.BigEndian.Uint16(s[3:]))
-	if int64(d.width) != width || int64(d.height) != height {
-		return malformed("the JPEG has %d×%d pixels, not %d×%d", d.width, d.height, width, height)
+	if err := sized("JPEG", d.width, d.height, facts); err != nil {
+		return err
 	}
 	n := int(s[5])
 	if n != 1 && n != 3 && n != 4 {
