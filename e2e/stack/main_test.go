@@ -184,13 +184,12 @@ func (e *env) close(passed bool) error {
 	if e.workers != nil {
 		e.workers.stop()
 	}
-	err := e.stack.Down(context.Background(), func(stack.Event) {})
+	var err error
 	for range 60 { // a test that is cut short may be starting a part, and holds the lock meanwhile
-		if err == nil {
+		if err = e.stack.Down(context.Background(), func(stack.Event) {}); err == nil {
 			break
 		}
 		time.Sleep(time.Second)
-		err = e.stack.Down(context.Background(), func(stack.Event) {})
 	}
 	if !passed {
 		fmt.Println("the logs are in", filepath.Join(e.dir, "stack", "logs"))
