@@ -18,9 +18,10 @@ import (
 	"darkroom/internal/pixels/hash"
 )
 
-// childEnv is the environment of a child. Go looks for its user there when it is built without a C library. One arena is
-// enough for a process that does one image at a time, and spares what libvips's threads would each keep.
-var childEnv = []string{"USER=darkroom", "HOME=/nonexistent", "MALLOC_ARENA_MAX=1"}
+// childEnv is the environment of a child. Go looks for its user there when it is built without a C library. One thread
+// of Go and one arena are enough for a process that does one image at a time: a second thread would collect garbage for
+// longer than it takes alone, and libvips's threads would each keep memory.
+var childEnv = []string{"USER=darkroom", "HOME=/nonexistent", "GOMAXPROCS=1", "MALLOC_ARENA_MAX=1"}
 
 const (
 	startTimeout = 30 * time.Second
@@ -149,7 +150,6 @@ func (c *child) readable() []string {
 func (c *child) greet() error {
 	s := setup{
 		Engine: c.cfg.Engine, Libvips: c.cfg.Libvips, Memory: c.cfg.Memory, MaxOutput: c.cfg.MaxOutput,
-		Threads: max(2, runtime.GOMAXPROCS(0)/c.cfg.Size),
 	}
 	err := c.conn.send(s, nil)
 	var h hello

@@ -46,7 +46,7 @@ func TestWhatAChildCannotDo(t *testing.T) {
 			t.Errorf("%s: %v", o, err)
 		}
 	}
-	if err := derive(t, p, ordered(img, "environment")); err == nil || err.Error() != "environment [USER=darkroom HOME=/nonexistent MALLOC_ARENA_MAX=1] in /" {
+	if err := derive(t, p, ordered(img, "environment")); err == nil || err.Error() != "environment [USER=darkroom HOME=/nonexistent GOMAXPROCS=1 MALLOC_ARENA_MAX=1] in /" {
 		t.Errorf("what a child is told: %v", err)
 	}
 	child := pid(t, p)

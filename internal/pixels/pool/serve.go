@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -79,7 +78,6 @@ func (s *server) open(open Open) (pixels.Engine, error) {
 			return nil, err
 		}
 	}
-	runtime.GOMAXPROCS(s.setup.Threads)
 	// Short of memory, Go collects more often before it gives up.
 	debug.SetMemoryLimit(s.setup.Memory - s.setup.Memory/8)
 	// Go ignores the signal at the soft limit of CPU time unless someone waits for it.

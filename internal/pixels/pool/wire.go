@@ -20,7 +20,6 @@ type setup struct {
 	Engine, Libvips string
 	Memory          int64 // what an image may take
 	MaxOutput       int64
-	Threads         int // that run Go code at a time
 }
 
 // hello is the answer to setup.
