@@ -278,7 +278,7 @@ func (c *derivePoolCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer p.tables.Close()
-	lab := variant.LabConfig{Choice: c.Choice, Background: true}
+	lab := variant.LabConfig{Choice: c.Choice, Priority: pool.Idle}
 	lab.Size, lab.Duty = variant.Share(1)
 	if p.lab, err = variant.Enter(lab); err != nil {
 		return err

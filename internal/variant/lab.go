@@ -26,10 +26,10 @@ const (
 type LabConfig struct {
 	engine.Choice
 
-	Size       int           // images at a time
-	Duty       float64       // the part of the time in which they are busy: more than 0, at most 1
-	Timeout    time.Duration // of an image; 0 stands for the pool's
-	Background bool          // leave the CPU to whoever else wants it
+	Size     int           // images at a time
+	Duty     float64       // the part of the time in which they are busy: more than 0, at most 1
+	Timeout  time.Duration // of an image; 0 stands for the pool's
+	Priority pool.Priority
 }
 
 // Lab is what all of this process that derive with the same settings share: the processes that derive, and the bounds of
@@ -73,7 +73,7 @@ func Enter(cfg LabConfig) (*Lab, error) {
 	}
 	l := &Lab{cfg: cfg, turns: make(chan struct{}, cfg.Size), held: semaphore.NewWeighted(memory), users: 1}
 	var err error
-	l.pool, err = pool.New(cfg.Pool(pool.Config{Size: cfg.Size, Timeout: cfg.Timeout, Background: cfg.Background}))
+	l.pool, err = pool.New(cfg.Pool(pool.Config{Size: cfg.Size, Timeout: cfg.Timeout, Priority: cfg.Priority}))
 	if err != nil {
 		return nil, fmt.Errorf("open pool of pixel processes: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 	"darkroom/internal/event"
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/engine"
+	"darkroom/internal/pixels/pool"
 	"darkroom/internal/recipe"
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
@@ -109,7 +110,7 @@ type Options struct {
 //	Variants: PCollection<table.Image> -> PCollection<Message>
 func Variants(s beam.Scope, o Options, images beam.PCollection) (dead beam.PCollection) {
 	s = s.Scope("derive.Variants")
-	return beam.ParDo(s, &variantsFn{deriver: deriver{Options: o}}, beam.Reshuffle(s, selected(s, o, images)))
+	return beam.ParDo(s, &variantsFn{deriver: deriver{Options: o, Priority: pool.Idle}}, beam.Reshuffle(s, selected(s, o, images)))
 }
 
 // Eagerly is Variants as part of a job that has more to do than that: it takes some of what a runner works on side by
@@ -118,7 +119,7 @@ func Variants(s beam.Scope, o Options, images beam.PCollection) (dead beam.PColl
 //	Eagerly: PCollection<table.Image> -> PCollection<Message>
 func Eagerly(s beam.Scope, o Options, images beam.PCollection) (dead beam.PCollection) {
 	s = s.Scope("derive.Eagerly")
-	return beam.ParDo(s, &laneFn{deriver: deriver{Options: o}, Lane: state.MakeValueState[bool]("lane")},
+	return beam.ParDo(s, &laneFn{deriver: deriver{Options: o, Priority: pool.Low}, Lane: state.MakeValueState[bool]("lane")},
 		beam.ParDo(s, toLane, selected(s, o, images)))
 }
 
@@ -171,7 +172,8 @@ func counter(name string) beam.Counter { return beam.NewCounter(Namespace, name)
 
 // deriver does what is to be done for one image.
 type deriver struct {
-	Options Options
+	Options  Options
+	Priority pool.Priority
 
 	blobs   *blob.Store
 	tables  table.Store
@@ -202,7 +204,7 @@ func (f *deriver) Setup(ctx context.Context) (err error) {
 	if f.tables, err = open.Open(ctx, f.Options.TableDSN); err != nil {
 		return fmt.Errorf("open table store: %w", err)
 	}
-	f.lab = variant.LabConfig{Choice: f.Options.Choice, Background: true}
+	f.lab = variant.LabConfig{Choice: f.Options.Choice, Priority: f.Priority}
 	f.lab.Size, f.lab.Duty = variant.Share(f.Options.MaxShare)
 	return nil
 }

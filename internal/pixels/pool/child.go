@@ -56,25 +56,60 @@ func start(ctx context.Context, closed <-chan struct{}, cfg Config) (*child, err
 	if err != nil {
 		return nil, err
 	}
-	ready := make(chan error, 1)
-	go func() { ready <- c.greet() }()
-	timer := time.NewTimer(startTimeout)
-	defer timer.Stop()
-	select {
-	case err = <-ready:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	case <-closed:
-		err = ErrClosed
-	case <-timer.C:
-		err = fmt.Errorf("it is not ready after %s", startTimeout)
-	}
-	if err != nil {
+	if err := c.awaitReady(ctx, closed); err != nil {
 		c.end()
 		return nil, err
 	}
 	c.idle, _ = usageOf(c.cmd.Process.Pid) // unknown on some systems, which then lack the limits that build on it
 	return c, nil
+}
+
+func (c *child) awaitReady(ctx context.Context, closed <-chan struct{}) error {
+	ready := make(chan error, 1)
+	go func() { ready <- c.greet() }()
+	spent, watch := c.stopwatch(), time.NewTicker(watchEvery)
+	defer watch.Stop()
+	for {
+		select {
+		case err := <-ready:
+			return err
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-closed:
+			return ErrClosed
+		case <-watch.C:
+			if sum, _ := spent.look(); sum > startTimeout {
+				return fmt.Errorf("it is not ready after %s", startTimeout)
+			}
+		}
+	}
+}
+
+// stopwatch counts the time that a child takes: what goes by, but while a thread of it is ready to run and other work has the
+// CPUs, no more than it gets of them. A child of low priority may wait for long, and neither it nor its image is the cause.
+type stopwatch struct {
+	pid        int
+	first, cpu time.Duration // CPU time of the process at the beginning, and when it was last looked at
+	last       time.Time
+	sum        time.Duration
+}
+
+func (c *child) stopwatch() *stopwatch {
+	pid := c.cmd.Process.Pid
+	cpu := cpuTime(pid)
+	return &stopwatch{pid: pid, first: cpu, cpu: cpu, last: time.Now()}
+}
+
+// look counts what has gone by since the last look.
+func (s *stopwatch) look() (sum, cpu time.Duration) {
+	now, total := time.Now(), cpuTime(s.pid)
+	gone, got := now.Sub(s.last), total-s.cpu
+	if got < gone/2 && ready(s.pid) {
+		gone = got
+	}
+	s.last, s.cpu = now, total
+	s.sum += gone
+	return s.sum, total - s.first
 }
 
 // launch starts the process.
@@ -118,10 +153,7 @@ func (c *child) run(started chan<- error) {
 		runtime.UnlockOSThread()
 		return
 	}
-	var err error
-	if c.cfg.Background {
-		err = lowerPriority()
-	}
+	err := setPriority(c.cfg.Priority)
 	if err == nil {
 		err = confineThread(c.readable())
 	}
@@ -206,7 +238,7 @@ func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r r
 			return result{}, fmt.Errorf("pass image to a pixel process: %w", err)
 		}
 	}
-	spent := cpuTime(c.cmd.Process.Pid)
+	spent := c.stopwatch()
 	var a answer
 	answered := make(chan error, 1)
 	go func() {
@@ -216,8 +248,7 @@ func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r r
 		}
 		answered <- err
 	}()
-	timer, watch := time.NewTimer(c.cfg.Timeout), time.NewTicker(watchEvery)
-	defer timer.Stop()
+	watch := time.NewTicker(watchEvery)
 	defer watch.Stop()
 	for {
 		select {
@@ -232,9 +263,6 @@ func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r r
 		case <-closed:
 			c.end()
 			return result{}, ErrClosed
-		case <-timer.C:
-			c.end()
-			return result{}, refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
 		case <-watch.C:
 			if err := c.overuse(spent, in.size); err != nil {
 				c.end()
@@ -244,9 +272,13 @@ func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r r
 	}
 }
 
-// overuse tells what a child takes that its own limits should have kept it from.
-func (c *child) overuse(spent time.Duration, source int64) error {
-	if cpuTime(c.cmd.Process.Pid)-spent > c.cfg.CPU+2*time.Second {
+// overuse tells what a child takes that it may not: time, and what its own limits should have kept it from.
+func (c *child) overuse(spent *stopwatch, source int64) error {
+	sum, cpu := spent.look()
+	if sum > c.cfg.Timeout {
+		return refuse(pixels.CodeDecodeTimeout, "the image takes longer than the limit of %s", c.cfg.Timeout)
+	}
+	if cpu > c.cfg.CPU+2*time.Second {
 		return tooMuchCPU(c.cfg)
 	}
 	now, err := usageOf(c.cmd.Process.Pid)

@@ -8,10 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/pool"
@@ -193,5 +198,39 @@ func TestChildrenGoWithTheirParent(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the child lives on: %s", b)
 		}
+	}
+}
+
+// TestAnIdleChildGivesWay has a child of the lowest priority work for longer than its images may take while all
+// CPUs are busy: its image is not refused for what the child waits.
+func TestAnIdleChildGivesWay(t *testing.T) {
+	const limit = 100 * time.Millisecond
+	p := open(t, pool.Config{Size: 1, Priority: pool.Idle, Timeout: limit})
+	img := photo(t, 20, 10)
+	id, err := strconv.Atoi(pid(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := unix.SchedGetAttr(id, 0); err != nil || got.Policy != unix.SCHED_IDLE {
+		t.Errorf("scheduling of a child: %+v, %v", got, err)
+	}
+	if got, err := unix.SchedGetAttr(0, 0); err != nil || got.Policy != unix.SCHED_NORMAL {
+		t.Errorf("scheduling of the parent: %+v, %v", got, err)
+	}
+	var done atomic.Bool
+	defer done.Store(true)
+	for range 2 * runtime.NumCPU() {
+		go func() {
+			for !done.Load() { //nolint:revive // the CPU is to be busy
+			}
+		}()
+	}
+	begin := time.Now()
+	if err := derive(t, p, ordered(img, "work 10ms")); err == nil || err.Error() != "worked" {
+		t.Error(err)
+	}
+	t.Logf("10 ms of work took %s", time.Since(begin))
+	if err := derive(t, p, ordered(img, "hang")); pixels.CodeOf(err) != pixels.CodeDecodeTimeout {
+		t.Errorf("an image that hangs: %v", err)
 	}
 }

@@ -29,6 +29,17 @@ import (
 // ErrClosed is returned once Close was called.
 var ErrClosed = errors.New("the pool of pixel processes is closed")
 
+// Priority is how the children share the CPUs with all else on the machine. It has no effect but on Linux.
+type Priority int
+
+// The priorities. The children of Low take a little beside other work, those of Idle next to nothing: what no other work
+// wants.
+const (
+	Normal Priority = iota
+	Low
+	Idle
+)
+
 // Config says how images are derived. A field that is zero stands for its value in DefaultConfig.
 type Config struct {
 	Engine  string // name and library of the engine, as Serve's open function takes them
@@ -38,14 +49,12 @@ type Config struct {
 
 	Size      int           // processes, and so images at a time
 	Memory    int64         // bytes that an image may take, beyond what a process takes when idle
-	Timeout   time.Duration // wall time of an image
+	Timeout   time.Duration // wall time of an image, without that in which it waits for a CPU where the system tells it
 	CPU       time.Duration // CPU time of an image, of all threads; counted in whole seconds
 	MaxOutput int64         // bytes of all derivatives of an image
 	MaxUses   int           // images until a process is replaced
 
-	// Background gives the children the lowest priority, so that they take the CPU time that nobody else wants. It has
-	// no effect but on Linux.
-	Background bool
+	Priority Priority
 
 	// Command starts a child, which must call Serve: the program and its arguments. By default it is this binary with
 	// the argument pixels-child.

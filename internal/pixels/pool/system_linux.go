@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,6 +66,16 @@ func cpuTime(pid int) time.Duration {
 	return time.Duration(t.Nano())
 }
 
+// ready reports whether a thread of a process runs, or could.
+func ready(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid)) // the pattern is a good one
+	return slices.ContainsFunc(threads, func(path string) bool {
+		stat, _ := os.ReadFile(path) // the thread may be gone
+		_, fields, _ := strings.Cut(string(stat), ") ")
+		return strings.HasPrefix(fields, "R")
+	})
+}
+
 // libraries are what the loader and engines that are opened at run time read.
 var libraries = []string{
 	"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib", "/nix/store", "/etc/ld.so.cache",
@@ -94,10 +105,15 @@ func confineThread(readable []string) error {
 	return nil
 }
 
-// lowerPriority gives the thread, and what it starts, the lowest priority.
-func lowerPriority() error {
-	if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 19); err != nil {
-		return fmt.Errorf("lower priority: %w", err)
+// setPriority lowers the priority of the thread, and of what it starts.
+func setPriority(p Priority) error {
+	if p == Idle && unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}, 0) == nil {
+		return nil
+	}
+	if p != Normal { // or where that policy cannot be had
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, 19); err != nil {
+			return fmt.Errorf("lower priority: %w", err)
+		}
 	}
 	return nil
 }

@@ -35,9 +35,11 @@ func sealLength(*os.File) error { return nil }
 
 func usageOf(int) (usage, error) { return usage{}, errors.ErrUnsupported }
 
-func lowerPriority() error { return nil }
+func setPriority(Priority) error { return nil }
 
 func cpuTime(int) time.Duration { return 0 }
+
+func ready(int) bool { return false }
 
 func onMainThread() bool { return false }
 
