@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -167,7 +166,7 @@ func (c *deriveCmd) Run(ctx context.Context, io stdio) error {
 
 	results := make([]derived, len(c.Files))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2 * cmp.Or(c.Processes, runtime.GOMAXPROCS(0))) // files are written while others are decoded
+	group.SetLimit(2 * cmp.Or(c.Processes, pool.CPUs)) // files are written while others are decoded
 	bar := newBar(io.err, "deriving", int64(len(c.Files)))
 	for i, file := range c.Files {
 		group.Go(func() error {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"text/tabwriter"
 
 	"golang.org/x/sync/errgroup"
@@ -76,7 +75,7 @@ func (c *probeCmd) Run(ctx context.Context, io stdio) error {
 	}
 	all := make([]probed, len(c.Files))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(cmp.Or(c.Processes, runtime.GOMAXPROCS(0)))
+	group.SetLimit(cmp.Or(c.Processes, pool.CPUs))
 	for i, file := range c.Files {
 		group.Go(func() error {
 			all[i] = c.probe(ctx, workers, file)

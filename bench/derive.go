@@ -106,7 +106,7 @@ func deriveCommands(binary string) (map[string][]string, error) {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	return map[string][]string{
-		contenderBeam: {binary, "pipeline", "run", "derive"},
+		contenderBeam: {binary, "pipeline", "run", "derive", "--max-share", "1"},
 		contenderPool: {self, "derive-pool"},
 	}, nil
 }

@@ -4,13 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"runtime"
 	"strconv"
 	"time"
 
 	"darkroom/internal/pixels"
 	"darkroom/internal/pixels/engine"
 	"darkroom/internal/signedurl"
+	"darkroom/internal/variant"
 )
 
 // maxMaxBytes is how much S3 copies at once.
@@ -75,6 +75,7 @@ var sizePattern = regexp.MustCompile(`^([1-9]\d{0,4})?(?:x([1-9]\d{0,4}))?$`)
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
+	processes, _ := variant.Share(1)
 	return Config{
 		MaxBytes:      64 << 20,
 		SweepAfter:    30 * time.Second,
@@ -84,7 +85,7 @@ func DefaultConfig() Config {
 		StallAfter:    30 * time.Second,
 		KafkaWait:     time.Second,
 		Variants: Variants{
-			Choice: engine.Choice{Engine: engine.Auto}, Processes: runtime.GOMAXPROCS(0), Waiting: 64, Timeout: 30 * time.Second,
+			Choice: engine.Choice{Engine: engine.Auto}, Processes: processes, Waiting: 64, Timeout: 30 * time.Second,
 			MaxPixels: pixels.DefaultLimits.MaxPixels, MaxSide: 4096,
 		},
 	}

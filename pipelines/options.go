@@ -27,7 +27,7 @@ func (e Ends) validate(f *flagErrors) {
 // Deriving are the options of every pipeline that derives.
 type Deriving struct {
 	engine.Choice
-	MaxShare float64 `help:"Share of each machine's CPUs that deriving may take, up to 1." default:"1"`
+	MaxShare float64 `help:"Share of each machine's CPUs that deriving may take, up to 1: all, for a machine that has nothing else to do." default:"0.5"`
 }
 
 func (d Deriving) validate(f *flagErrors) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"runtime"
 	"sync"
 	"time"
 
@@ -52,11 +51,13 @@ var labs = struct {
 	open map[LabConfig]*Lab
 }{open: map[LabConfig]*Lab{}}
 
-// Share is how many images are derived at a time by a share of this machine's CPUs, and in which part of the time.
-func Share(of float64) (size int, duty float64) {
-	cpus := of * float64(runtime.GOMAXPROCS(0))
-	size = max(1, int(math.Ceil(cpus)))
-	return size, min(1, cpus/float64(size))
+// Share is how many images are derived at a time by a share of this process's CPUs, and in which part of the time.
+func Share(of float64) (size int, duty float64) { return share(of, pool.CPUs) }
+
+func share(of float64, cpus int) (size int, duty float64) {
+	busy := of * float64(cpus)
+	size = max(1, int(math.Ceil(busy)))
+	return size, min(1, busy/float64(size))
 }
 
 // Enter returns the lab of these settings. Whoever enters leaves it. A lab is closed when it was not used for a while: a

@@ -2,19 +2,17 @@ package variant
 
 import (
 	"math"
-	"runtime"
 	"testing"
 
 	"darkroom/internal/pixels/engine"
 )
 
 func TestShare(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	for of, want := range map[float64]struct {
 		size int
 		duty float64
 	}{1: {4, 1}, 0.5: {2, 1}, 0.25: {1, 1}, 0.1: {1, 0.4}, 0.6: {3, 0.8}} {
-		if size, duty := Share(of); size != want.size || math.Abs(duty-want.duty) > 1e-9 {
+		if size, duty := share(of, 4); size != want.size || math.Abs(duty-want.duty) > 1e-9 {
 			t.Errorf("share %v: %d at a time, %v of the time; want %+v", of, size, duty, want)
 		}
 	}

@@ -63,10 +63,13 @@ type Config struct {
 	ReadOnly []string
 }
 
+// CPUs is how many CPUs this process may use. It is what GOMAXPROCS was when it started, which others may raise.
+var CPUs = runtime.GOMAXPROCS(0)
+
 // DefaultConfig has a process for each CPU, and room for the largest image that pixels.DefaultLimits allow.
 func DefaultConfig() Config {
 	return Config{
-		Size: runtime.GOMAXPROCS(0), Memory: 2 << 30, Timeout: time.Minute, CPU: 2 * time.Minute, MaxOutput: 256 << 20,
+		Size: CPUs, Memory: 2 << 30, Timeout: time.Minute, CPU: 2 * time.Minute, MaxOutput: 256 << 20,
 		MaxUses: 10_000, Command: ownCommand(),
 	}
 }
