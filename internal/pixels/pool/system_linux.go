@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -117,6 +118,42 @@ func setPriority(p Priority) error {
 	}
 	return nil
 }
+
+// forgetStart takes the pages of the binary's file out of this process. What a start needs of them, to set up every
+// package of a binary that holds all of Darkroom, is most of what a child would occupy; what it needs again comes back
+// from the page cache.
+func forgetStart() error {
+	binary, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("open own binary: %w", err)
+	}
+	defer binary.Close()
+	auxiliary, err := unix.Auxv()
+	if err != nil {
+		return fmt.Errorf("read auxiliary vector: %w", err)
+	}
+	moved := -uintptr(binary.Entry) // by which the binary is elsewhere than it says
+	for _, a := range auxiliary {
+		if a[0] == atEntry {
+			moved += a[1]
+		}
+	}
+	page := uintptr(os.Getpagesize())
+	for _, segment := range binary.Progs {
+		if segment.Type != elf.PT_LOAD || segment.Flags&elf.PF_W != 0 {
+			continue
+		}
+		from := (moved + uintptr(segment.Vaddr)) &^ (page - 1)
+		length := moved + uintptr(segment.Vaddr+segment.Memsz) - from
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_DONTNEED); errno != 0 {
+			return os.NewSyscallError("madvise", errno)
+		}
+	}
+	return nil
+}
+
+// atEntry is the key of a program's entry point in the auxiliary vector (AT_ENTRY, getauxval(3)).
+const atEntry = 9
 
 func onMainThread() bool { return unix.Gettid() == unix.Getpid() }
 

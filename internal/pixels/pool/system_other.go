@@ -41,6 +41,8 @@ func cpuTime(int) time.Duration { return 0 }
 
 func ready(int) bool { return false }
 
+func forgetStart() error { return nil }
+
 func onMainThread() bool { return false }
 
 func confineThread([]string) error { return nil }
