@@ -12,8 +12,8 @@ import (
 const (
 	heifAV1 = 4 // VipsForeignHeifCompression
 
-	// avifEffort is on libvips's scale of 0 to 9, whose default of 4 takes eight times as long for files that are no
-	// smaller at the same quality setting: measured on a photograph in five sizes.
+	// avifEffort is on libvips's scale of 0 to 9. Its default of 4 takes some fifteen times as long, for files that are a
+	// fifth smaller at equal PSNR: measured on a photograph 800 wide with libaom 3.6.
 	avifEffort = 0
 )
 
