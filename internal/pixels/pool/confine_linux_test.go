@@ -8,11 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -201,36 +199,20 @@ func TestChildrenGoWithTheirParent(t *testing.T) {
 	}
 }
 
-// TestAnIdleChildGivesWay has a child of the lowest priority work for longer than its images may take while all
-// CPUs are busy: its image is not refused for what the child waits.
-func TestAnIdleChildGivesWay(t *testing.T) {
-	const limit = 100 * time.Millisecond
-	p := open(t, pool.Config{Size: 1, Priority: pool.Idle, Timeout: limit})
-	img := photo(t, 20, 10)
-	id, err := strconv.Atoi(pid(t, p))
-	if err != nil {
-		t.Fatal(err)
+func TestPriorityIsThatOfTheChildOnly(t *testing.T) {
+	for priority, want := range map[pool.Priority]unix.SchedAttr{
+		pool.Normal: {Policy: unix.SCHED_NORMAL}, pool.Low: {Policy: unix.SCHED_NORMAL, Nice: 19}, pool.Idle: {Policy: unix.SCHED_IDLE},
+	} {
+		p := open(t, pool.Config{Size: 1, Priority: priority})
+		id, err := strconv.Atoi(pid(t, p))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := unix.SchedGetAttr(id, 0); err != nil || got.Policy != want.Policy || got.Nice != want.Nice {
+			t.Errorf("priority %d: %+v, %v", priority, got, err)
+		}
 	}
-	if got, err := unix.SchedGetAttr(id, 0); err != nil || got.Policy != unix.SCHED_IDLE {
-		t.Errorf("scheduling of a child: %+v, %v", got, err)
-	}
-	if got, err := unix.SchedGetAttr(0, 0); err != nil || got.Policy != unix.SCHED_NORMAL {
-		t.Errorf("scheduling of the parent: %+v, %v", got, err)
-	}
-	var done atomic.Bool
-	defer done.Store(true)
-	for range 2 * runtime.NumCPU() {
-		go func() {
-			for !done.Load() { //nolint:revive // the CPU is to be busy
-			}
-		}()
-	}
-	begin := time.Now()
-	if err := derive(t, p, ordered(img, "work 10ms")); err == nil || err.Error() != "worked" {
-		t.Error(err)
-	}
-	t.Logf("10 ms of work took %s", time.Since(begin))
-	if err := derive(t, p, ordered(img, "hang")); pixels.CodeOf(err) != pixels.CodeDecodeTimeout {
-		t.Errorf("an image that hangs: %v", err)
+	if got, err := unix.SchedGetAttr(0, 0); err != nil || got.Policy != unix.SCHED_NORMAL || got.Nice != 0 {
+		t.Errorf("the parent: %+v, %v", got, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,19 +139,27 @@ func forgetStart() error {
 			moved += a[1]
 		}
 	}
-	page := uintptr(os.Getpagesize())
-	for _, segment := range binary.Progs {
-		if segment.Type != elf.PT_LOAD || segment.Flags&elf.PF_W != 0 {
-			continue
+	var segments []span
+	for _, p := range binary.Progs {
+		if p.Type == elf.PT_LOAD && p.Flags&elf.PF_W == 0 {
+			segments = append(segments, span{moved + uintptr(p.Vaddr), moved + uintptr(p.Vaddr+p.Memsz)})
 		}
-		from := (moved + uintptr(segment.Vaddr)) &^ (page - 1)
-		length := moved + uintptr(segment.Vaddr+segment.Memsz) - from
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, from, length, unix.MADV_DONTNEED); errno != 0 {
+	}
+	own := reflect.ValueOf(forgetStart).Pointer()
+	if !slices.ContainsFunc(segments, func(s span) bool { return s.from <= own && own < s.to }) {
+		return errors.New("/proc/self/exe is not what runs") // but a loader of it, and its segments are elsewhere
+	}
+	for _, s := range segments {
+		s.from &^= uintptr(os.Getpagesize()) - 1
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, s.from, s.to-s.from, unix.MADV_DONTNEED); errno != 0 {
 			return os.NewSyscallError("madvise", errno)
 		}
 	}
 	return nil
 }
+
+// span is a part of the address space.
+type span struct{ from, to uintptr }
 
 // atEntry is the key of a program's entry point in the auxiliary vector (AT_ENTRY, getauxval(3)).
 const atEntry = 9

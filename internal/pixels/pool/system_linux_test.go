@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,15 +73,6 @@ func obeySystem(verb, arg string) error {
 	case "hang-up":
 		err = unix.Shutdown(3, unix.SHUT_RDWR)
 		time.Sleep(time.Hour)
-	case "work": // for as much CPU time
-		d, err := time.ParseDuration(arg)
-		if err != nil {
-			return err
-		}
-		for end := cpu() + d; cpu() < end; {
-			runtime.KeepAlive(end)
-		}
-		return errors.New("worked")
 	case "environment":
 		wd, _ := os.Getwd()
 		return fmt.Errorf("environment %v in %s", os.Environ(), wd)
@@ -101,12 +91,4 @@ func inverse(err error) error {
 		return errors.New("it was possible")
 	}
 	return nil
-}
-
-func cpu() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t); err != nil {
-		panic(err)
-	}
-	return time.Duration(t.Nano())
 }
