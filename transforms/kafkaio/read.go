@@ -165,8 +165,12 @@ func (endless[E]) WatermarkEstimatorState(w *watermark) int64 { return w.ms.Load
 // watermark is an estimator that is told its value. A split asks for it from a goroutine of its own.
 type watermark struct{ ms atomic.Int64 }
 
-// CurrentWatermark is the time before which no record on time will come.
-func (w *watermark) CurrentWatermark() time.Time { return mtime.Time(w.ms.Load()).ToTime() }
+// CurrentWatermark is the time before which no record on time will come, in whole seconds: windows end with one, and each
+// step costs a runner. Prism looks at all keys of a step with timers.
+func (w *watermark) CurrentWatermark() time.Time {
+	ms := w.ms.Load()
+	return mtime.Time(ms - max(0, ms%1000)).ToTime()
+}
 
 func (w *watermark) advance(ms int64) { w.ms.Store(max(w.ms.Load(), ms)) }
 
