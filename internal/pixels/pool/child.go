@@ -56,31 +56,44 @@ func start(ctx context.Context, closed <-chan struct{}, cfg Config) (*child, err
 	if err != nil {
 		return nil, err
 	}
-	if err := c.awaitReady(ctx, closed); err != nil {
+	failed, stopped := c.watch(ctx, closed, c.greet, func(spent *stopwatch) error {
+		if sum, _ := spent.look(); sum > startTimeout {
+			return fmt.Errorf("it is not ready after %s", startTimeout)
+		}
+		return nil
+	})
+	switch {
+	case stopped != nil:
+		return nil, stopped
+	case failed != nil:
 		c.end()
-		return nil, err
+		return nil, failed
 	}
 	c.idle, _ = usageOf(c.cmd.Process.Pid) // unknown on some systems, which then lack the limits that build on it
 	return c, nil
 }
 
-func (c *child) awaitReady(ctx context.Context, closed <-chan struct{}) error {
-	ready := make(chan error, 1)
-	go func() { ready <- c.greet() }()
-	spent, watch := c.stopwatch(), time.NewTicker(watchEvery)
-	defer watch.Stop()
+// watch waits for the end of what is done with a child, and returns its error, while neither ctx nor closed ends and the
+// check, which is made now and then, passes. Else it ends the child and says why it stopped.
+func (c *child) watch(ctx context.Context, closed <-chan struct{}, do func() error, check func(*stopwatch) error) (failed, stopped error) {
+	spent, tick := c.stopwatch(), time.NewTicker(watchEvery)
+	defer tick.Stop()
+	done := make(chan error, 1)
+	go func() { done <- do() }()
 	for {
 		select {
-		case err := <-ready:
-			return err
+		case err := <-done:
+			return err, nil
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			stopped = context.Cause(ctx)
 		case <-closed:
-			return ErrClosed
-		case <-watch.C:
-			if sum, _ := spent.look(); sum > startTimeout {
-				return fmt.Errorf("it is not ready after %s", startTimeout)
-			}
+			stopped = ErrClosed
+		case <-tick.C:
+			stopped = check(spent)
+		}
+		if stopped != nil {
+			c.end()
+			return nil, stopped
 		}
 	}
 }
@@ -238,38 +251,20 @@ func (c *child) serve(ctx context.Context, closed <-chan struct{}, in input, r r
 			return result{}, fmt.Errorf("pass image to a pixel process: %w", err)
 		}
 	}
-	spent := c.stopwatch()
 	var a answer
-	answered := make(chan error, 1)
-	go func() {
-		err := c.conn.send(r, file)
-		if err == nil {
-			err = c.conn.receive(&a)
+	failed, stopped := c.watch(ctx, closed, func() error {
+		if err := c.conn.send(r, file); err != nil {
+			return err
 		}
-		answered <- err
-	}()
-	watch := time.NewTicker(watchEvery)
-	defer watch.Stop()
-	for {
-		select {
-		case err := <-answered:
-			if err != nil {
-				return result{}, c.died()
-			}
-			return c.take(a, r)
-		case <-ctx.Done():
-			c.end()
-			return result{}, context.Cause(ctx)
-		case <-closed:
-			c.end()
-			return result{}, ErrClosed
-		case <-watch.C:
-			if err := c.overuse(spent, in.size); err != nil {
-				c.end()
-				return result{}, err
-			}
-		}
+		return c.conn.receive(&a)
+	}, func(spent *stopwatch) error { return c.overuse(spent, in.size) })
+	switch {
+	case stopped != nil:
+		return result{}, stopped
+	case failed != nil:
+		return result{}, c.died()
 	}
+	return c.take(a, r)
 }
 
 // overuse tells what a child takes that it may not: time, and what its own limits should have kept it from.
