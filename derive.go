@@ -62,6 +62,7 @@ type deriveCmd struct {
 	Sizes   []string        `help:"Sizes: a width such as 800, or a box such as 300x200, in pixels." default:"1600,800,400,200,100"`
 	Format  []pixels.Format `help:"Formats: jpeg, png, webp, avif, gif." default:"jpeg"`
 	Quality int             `help:"Quality, 1 to 100; that which is usual for the format if 0." default:"0"`
+	Effort  pixels.Effort   `help:"How long to look for smaller files of equal quality: low, normal or high." enum:"low,normal,high" default:"normal"`
 	Fit     pixels.Fit      `help:"How an image is brought into its box: inside, cover (what is outside is cut off) or exact (it is stretched)." enum:"inside,cover,exact" default:"inside"`
 	Gravity pixels.Gravity  `help:"What cover keeps: centre, entropy (where most happens) or attention (what people look at)." enum:"centre,entropy,attention" default:"centre"`
 	Enlarge bool            `help:"Make small images larger too."`
@@ -110,7 +111,7 @@ func (c *deriveCmd) outputs() ([]named, error) {
 			return nil, fmt.Errorf("--sizes: %q: must be a width such as 800, or a box such as 300x200", size)
 		}
 		o := pixels.Output{
-			Fit: c.Fit, Gravity: c.Gravity, Enlarge: c.Enlarge, Quality: c.Quality, TargetBytes: c.TargetBytes,
+			Fit: c.Fit, Gravity: c.Gravity, Enlarge: c.Enlarge, Quality: c.Quality, TargetBytes: c.TargetBytes, Effort: c.Effort,
 			Background: background, Sharpen: c.Sharpen, Animate: c.Animate, Copyright: c.KeepCopyright,
 		}
 		o.Width, _ = strconv.Atoi(box[1]) // digits, as the height

@@ -42,11 +42,28 @@ type pixelsBench struct {
 	Repeat  int    `help:"Times that an engine derives an image in each run; its median counts." default:"5"`
 }
 
+// work is what is made of a file: each width in each format.
+type work struct {
+	formats []pixels.Format
+	effort  pixels.Effort
+}
+
+// jpegs is a JPEG of each width.
+var jpegs = work{[]pixels.Format{pixels.JPEG}, pixels.Normal}
+
+// webp is the effort for WebP on libvips's scale, which all contestants have. That for AVIF is 0, as our engine's.
+func (w work) webp() string {
+	if w.effort == pixels.Low {
+		return "2"
+	}
+	return "4"
+}
+
 // contestant is who makes derivatives of a file. It returns the CPU milliseconds of one image, and the peak of the
 // resident memory in MB.
 type contestant struct {
 	name string
-	run  func(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error)
+	run  func(ctx context.Context, file string, w work) (ms, mb float64, err error)
 }
 
 // errNotHere is why a contestant does not take part.
@@ -84,14 +101,15 @@ func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	jpegs, three := []pixels.Format{pixels.JPEG}, []pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}
 	for _, f := range files {
 		if err := b.compare(ctx, all, f, jpegs); err != nil {
 			return err
 		}
 	}
-	if err := b.compare(ctx, all, files[0], three); err != nil {
-		return err
+	for _, effort := range []pixels.Effort{pixels.Normal, pixels.Low} {
+		if err := b.compare(ctx, all, files[0], work{[]pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}, effort}); err != nil {
+			return err
+		}
 	}
 	if err := b.quality(ctx, m, files[0]); err != nil {
 		return err
@@ -177,13 +195,13 @@ func write(path string, encode func(io.Writer) error) error {
 }
 
 // compare runs all contestants in turn and prints what they take.
-func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string, formats []pixels.Format) error {
-	fmt.Printf("%s to %d files (%v of widths %v): CPU milliseconds, min / median / max of %d runs; peak MB\n",
-		filepath.Base(file), len(formats)*len(widths), formats, widths, b.Rounds)
+func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string, w work) error {
+	fmt.Printf("%s to %d files (%v of widths %v, effort %s): CPU milliseconds, min / median / max of %d runs; peak MB\n",
+		filepath.Base(file), len(w.formats)*len(widths), w.formats, widths, w.effort, b.Rounds)
 	ms, mb := map[string][]float64{}, map[string][]float64{}
 	for range b.Rounds {
 		for _, c := range all {
-			cpu, peak, err := c.run(ctx, file, formats)
+			cpu, peak, err := c.run(ctx, file, w)
 			if errors.Is(err, errNotHere) {
 				continue
 			}
@@ -214,16 +232,16 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 	}
 	repeat := strconv.Itoa(b.Repeat)
 	ours := func(name string) contestant {
-		return contestant{"darkroom, engine " + name, func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
+		return contestant{"darkroom, engine " + name, func(ctx context.Context, file string, w work) (float64, float64, error) {
 			if _, err := engines.Open(name, b.Libvips); err != nil {
 				return 0, 0, errNotHere
 			}
-			run := []string{"env", "MALLOC_ARENA_MAX=1", self, "pixels-run", name, b.Libvips, file, repeat} // as the pool does
-			ms, _, err := m.images(ctx, append(run, names(formats)...)...)
+			run := []string{"env", "MALLOC_ARENA_MAX=1", self, "pixels-run", name, b.Libvips, file, repeat, string(w.effort)} // as the pool does
+			ms, _, err := m.images(ctx, append(run, w.names()...)...)
 			if err != nil {
 				return 0, 0, err
 			}
-			mb, err := m.derive(ctx, binary, name, file, formats)
+			mb, err := m.derive(ctx, binary, name, file, w)
 			return ms, mb, err
 		}}
 	}
@@ -232,28 +250,28 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 	if err != nil {
 		return nil, err
 	}
-	all = append(all, contestant{"pyramid in C over libvips", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-		return m.images(ctx, cProgram, file, strings.Join(names(formats), ","), repeat, cmp.Or(b.Libvips, "libvips.so.42"))
+	all = append(all, contestant{"pyramid in C over libvips", func(ctx context.Context, file string, w work) (float64, float64, error) {
+		return m.images(ctx, cProgram, file, strings.Join(w.names(), ","), repeat, cmp.Or(b.Libvips, "libvips.so.42"), w.webp())
 	}})
 	script, err := installSharp(ctx, m.dir)
 	if err != nil {
 		return nil, err
 	}
 	return append(all,
-		contestant{"sharp, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-			return m.images(ctx, "node", script, file, strings.Join(names(formats), ","), repeat)
+		contestant{"sharp, a pyramid", func(ctx context.Context, file string, w work) (float64, float64, error) {
+			return m.images(ctx, "node", script, file, strings.Join(w.names(), ","), repeat, w.webp())
 		}},
-		contestant{"disintegration/imaging, a pyramid", func(ctx context.Context, file string, formats []pixels.Format) (float64, float64, error) {
-			if len(formats) > 1 {
+		contestant{"disintegration/imaging, a pyramid", func(ctx context.Context, file string, w work) (float64, float64, error) {
+			if len(w.formats) > 1 {
 				return 0, 0, errNotHere // it knows neither WebP nor AVIF
 			}
-			return m.images(ctx, self, "pixels-run", "imaging", "", file, repeat, string(pixels.JPEG))
+			return m.images(ctx, self, "pixels-run", "imaging", "", file, repeat, string(w.effort), string(pixels.JPEG))
 		}}), nil
 }
 
-func names(formats []pixels.Format) []string {
-	all := make([]string, len(formats))
-	for i, f := range formats {
+func (w work) names() []string {
+	all := make([]string, len(w.formats))
+	for i, f := range w.formats {
 		all[i] = string(f)
 	}
 	return all
@@ -302,22 +320,22 @@ func (m meter) images(ctx context.Context, argv ...string) (ms, mb float64, err 
 
 // derive returns the peak of the memory of darkroom derive, that of the pixel process or of the one that starts it. Most of
 // it is the program's own file, which all its processes share.
-func (m meter) derive(ctx context.Context, binary, engine, file string, formats []pixels.Format) (mb float64, err error) {
+func (m meter) derive(ctx context.Context, binary, engine, file string, w work) (mb float64, err error) {
 	sizes := strings.Trim(strings.ReplaceAll(fmt.Sprint(widths), " ", ","), "[]")
-	_, _, mb, err = m.run(ctx, binary, "derive", file, "--sizes", sizes, "--format", strings.Join(names(formats), ","),
-		"--engine", engine, "--processes", "1", "--out", filepath.Join(m.dir, "derived"))
+	_, _, mb, err = m.run(ctx, binary, "derive", file, "--sizes", sizes, "--format", strings.Join(w.names(), ","),
+		"--effort", string(w.effort), "--engine", engine, "--processes", "1", "--out", filepath.Join(m.dir, "derived"))
 	return mb, err
 }
 
 // thumbnails runs vipsthumbnail for each file that is made, as it makes one of each run.
-func (m meter) thumbnails(ctx context.Context, file string, formats []pixels.Format) (ms, mb float64, err error) {
+func (m meter) thumbnails(ctx context.Context, file string, w work) (ms, mb float64, err error) {
 	suffixes := map[pixels.Format]string{
-		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip]", pixels.AVIF: ".avif[Q=50,effort=0,strip]", // our engine's effort
+		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip,effort=" + w.webp() + "]", pixels.AVIF: ".avif[Q=50,effort=0,strip]",
 	}
-	for _, f := range formats {
-		for _, w := range widths {
-			_, cpu, peak, err := m.run(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", w),
-				"-o", filepath.Join(m.dir, thumbnailName(w))+suffixes[f])
+	for _, f := range w.formats {
+		for _, width := range widths {
+			_, cpu, peak, err := m.run(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", width),
+				"-o", filepath.Join(m.dir, thumbnailName(width))+suffixes[f])
 			if err != nil {
 				return 0, 0, err
 			}
@@ -378,7 +396,7 @@ func (b *pixelsBench) quality(ctx context.Context, m meter, file string) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := m.thumbnails(ctx, file, []pixels.Format{pixels.JPEG}); err != nil {
+	if _, _, err := m.thumbnails(ctx, file, jpegs); err != nil {
 		return err
 	}
 	fmt.Printf("PSNR in dB against a resampler in floating point over all pixels of %s, JPEG of quality 80\n", filepath.Base(file))
@@ -386,7 +404,7 @@ func (b *pixelsBench) quality(ctx context.Context, m meter, file string) error {
 	made := map[string][]pixels.Derivative{}
 	for _, name := range []string{engines.Libvips, engines.Go} {
 		if e, err := engines.Open(name, b.Libvips); err == nil {
-			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, outputs([]pixels.Format{pixels.JPEG})); err != nil {
+			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, jpegs.outputs()); err != nil {
 				return err
 			}
 		}
@@ -452,7 +470,7 @@ func deriveAll(ctx context.Context, binary string, processes int, data []byte, i
 	group.SetLimit(processes)
 	for range images {
 		group.Go(func() error {
-			_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, outputs([]pixels.Format{pixels.JPEG}))
+			_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, jpegs.outputs())
 			return err
 		})
 	}
@@ -465,6 +483,7 @@ type pixelsRunCmd struct {
 	Libvips string          `arg:""`
 	File    string          `arg:""`
 	Repeat  int             `arg:""`
+	Effort  pixels.Effort   `arg:""`
 	Formats []pixels.Format `arg:""`
 }
 
@@ -480,7 +499,7 @@ func (c *pixelsRunCmd) Run() error {
 		if err != nil {
 			return err
 		}
-		wanted := outputs(c.Formats)
+		wanted := work{c.Formats, c.Effort}.outputs()
 		derive = func() error {
 			_, err := pixels.Derive(e, data, pixels.Limits{}, wanted)
 			return err
@@ -498,11 +517,11 @@ func (c *pixelsRunCmd) Run() error {
 	return nil
 }
 
-func outputs(formats []pixels.Format) []pixels.Output {
+func (w work) outputs() []pixels.Output {
 	var all []pixels.Output
-	for _, f := range formats {
-		for _, w := range widths {
-			all = append(all, pixels.Output{Width: w, Format: f})
+	for _, f := range w.formats {
+		for _, width := range widths {
+			all = append(all, pixels.Output{Width: width, Format: f, Effort: w.effort})
 		}
 	}
 	return all

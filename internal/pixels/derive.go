@@ -221,7 +221,7 @@ func (d *derivation) forget(left []shape) {
 
 // encode encodes a picture as an output wants it.
 func (d *derivation) encode(pic Picture, o Output) (Derivative, error) {
-	opts := EncodeOptions{Format: o.Format, Quality: o.Quality, Background: o.Background, Animate: o.Animate}
+	opts := EncodeOptions{Format: o.Format, Quality: o.Quality, Effort: o.Effort, Background: o.Background, Animate: o.Animate}
 	mark := mark{}
 	if o.Copyright {
 		mark = d.facts.mark()

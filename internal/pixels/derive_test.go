@@ -373,6 +373,7 @@ func TestWhatCannotBeDerived(t *testing.T) {
 		{Width: 10, Format: pixels.JPEG, Gravity: "north"}, {Width: 10, Format: pixels.JPEG, Quality: 101},
 		{Width: 10, Format: pixels.PNG, TargetBytes: 100}, {Width: 10, Format: pixels.JPEG, Sharpen: -1},
 		{Width: 10, Format: pixels.JPEG, Animate: true}, {Width: 10, Format: pixels.AVIF, Copyright: true},
+		{Width: 10, Format: pixels.WebP, Effort: "fast"},
 	} {
 		_, err := pixels.Derive(&simple{}, good, pixels.Limits{}, []pixels.Output{{Width: 1, Format: pixels.JPEG}, o})
 		if err == nil || pixels.CodeOf(err) != "" || !bytes.HasPrefix([]byte(err.Error()), []byte("output 2: ")) {

@@ -65,6 +65,7 @@ type Picture interface {
 type EncodeOptions struct {
 	Format     Format
 	Quality    int        // 1 to 100; not used by PNG and GIF
+	Effort     Effort     // an empty one is Normal
 	Background color.RGBA // what shows through where a format without alpha (JPEG) is made of a picture with alpha
 	Animate    bool       // all frames, in WebP and GIF; otherwise the first
 }

@@ -35,6 +35,20 @@ const (
 // Gravities are all of them.
 var Gravities = []Gravity{Centre, Entropy, Attention}
 
+// Effort is how long an encoder looks for a smaller file of equal quality. What it does with it is up to the engine, and
+// not every format leaves a choice.
+type Effort string
+
+// The efforts. An empty one is Normal.
+const (
+	Low    Effort = "low"
+	Normal Effort = "normal"
+	High   Effort = "high"
+)
+
+// Efforts are all of them.
+var Efforts = []Effort{Low, Normal, High}
+
 // Output is a derivative that is wanted. It needs a format and a box; the other fields have defaults.
 type Output struct {
 	Width, Height int // the box in pixels; with Inside, a side of 0 is left to the other one
@@ -45,6 +59,7 @@ type Output struct {
 	Format      Format
 	Quality     int        // 1 to 100; 0 is DefaultQuality of the format
 	TargetBytes int        // the highest quality, up to Quality, of which the file has at most so many bytes; 0: any
+	Effort      Effort     // Normal unless given
 	Background  color.RGBA // shows through where a JPEG is made of an image with alpha
 	Sharpen     float64    // amount of an unsharp mask after the image was resized: 0 none, 1 usual
 	Animate     bool       // keep all frames, in formats that can
@@ -91,6 +106,8 @@ func (o Output) Validate() error {
 		return fmt.Errorf("target bytes %d: must not be negative", o.TargetBytes)
 	case o.TargetBytes > 0 && o.Quality == 0:
 		return fmt.Errorf("target bytes: %s has no quality that could be lowered", o.Format)
+	case !slices.Contains(Efforts, o.Effort):
+		return fmt.Errorf("effort %q: must be one of %v", o.Effort, Efforts)
 	case !(o.Sharpen >= 0 && o.Sharpen <= 10): // so that NaN is refused too
 		return fmt.Errorf("sharpen %v: must be from 0 to 10", o.Sharpen)
 	case o.Animate && o.Format != WebP && o.Format != GIF:
@@ -104,6 +121,7 @@ func (o Output) Validate() error {
 func (o Output) orDefault() Output {
 	o.Fit = cmp.Or(o.Fit, Inside)
 	o.Gravity = cmp.Or(o.Gravity, Centre)
+	o.Effort = cmp.Or(o.Effort, Normal)
 	if def := DefaultQuality(o.Format); def == 0 {
 		o.Quality = 0
 	} else if o.Quality == 0 {

@@ -75,6 +75,7 @@ type Output struct {
 	Format      pixels.Format  `yaml:"format"`
 	Quality     int            `yaml:"quality"`
 	TargetBytes int            `yaml:"target_bytes"`
+	Effort      pixels.Effort  `yaml:"effort" json:",omitempty"`
 	Background  string         `yaml:"background"` // #rrggbb
 	Sharpen     float64        `yaml:"sharpen"`
 	Animate     bool           `yaml:"animate"`
@@ -175,7 +176,7 @@ func (r Recipe) checkTarget() error {
 func (o Output) Pixels() (pixels.Output, error) {
 	out := pixels.Output{
 		Width: o.Width, Height: o.Height, Fit: o.Fit, Gravity: o.Gravity, Enlarge: o.Enlarge, Format: o.Format,
-		Quality: o.Quality, TargetBytes: o.TargetBytes, Sharpen: o.Sharpen, Animate: o.Animate, Copyright: o.Copyright,
+		Quality: o.Quality, TargetBytes: o.TargetBytes, Effort: o.Effort, Sharpen: o.Sharpen, Animate: o.Animate, Copyright: o.Copyright,
 	}
 	background, err := Colour(o.Background)
 	out.Background = background
@@ -196,6 +197,9 @@ func Colour(s string) (color.RGBA, error) {
 
 // Hash tells what an output makes and where it goes: a variant that was made with another hash is out of date.
 func (r Recipe) Hash(o Output) string {
+	if o.Effort == pixels.Normal {
+		o.Effort = "" // the same
+	}
 	text, err := json.Marshal(struct {
 		Target string
 		Output Output

@@ -100,11 +100,17 @@ func TestHashTellsWhatChangesAVariant(t *testing.T) {
 	}
 	hash := func(text string) string { r := parse(text); return r.Hash(r.Outputs[0]) }
 	same := hash(small)
+	// As it was before there were efforts: a recipe that names none makes nothing anew.
+	if same != "80c29e485a893128" {
+		t.Errorf("the hash of a recipe that did not change is now %s", same)
+	}
 	for text, want := range map[string]bool{
 		small + "select: {min_width: 3}":                                            true,
 		strings.Replace(small, "name: small", "name: other", 1):                     true,
 		small + "  - {name: b, width: 50, format: jpeg}\n":                          true,
 		strings.Replace(small, "width: 100", "width: 101", 1):                       false,
+		strings.Replace(small, "width: 100", "width: 100, effort: normal", 1):       true,
+		strings.Replace(small, "width: 100", "width: 100, effort: low", 1):          false,
 		strings.Replace(small, "width: 100", "width: 100, quality: 70", 1):          false,
 		small + "target: _variants/{tenant}/{id}/{name}":                            false,
 		strings.Replace(small, "format: jpeg", "format: jpeg, gravity: entropy", 1): false,

@@ -33,8 +33,8 @@ static double cpu(void) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 5) {
-		fprintf(stderr, "usage: pyramid FILE FORMATS REPEAT LIBVIPS\n");
+	if (argc != 6) {
+		fprintf(stderr, "usage: pyramid FILE FORMATS REPEAT LIBVIPS WEBP_EFFORT\n");
 		return 1;
 	}
 	if (!(library = dlopen(argv[4], RTLD_NOW | RTLD_GLOBAL))) {
@@ -67,6 +67,8 @@ int main(int argc, char **argv) {
 	concurrency(1);
 	cache(0);
 
+	char webp[64];
+	snprintf(webp, sizeof webp, ".webp[Q=80,strip,effort=%s]", argv[5]);
 	const int widths[] = {1600, 800, 400, 200, 100};
 	int is_jpeg = !memcmp(data, "\xff\xd8", 2);
 	for (int i = 0; i <= atoi(argv[3]); i++) {
@@ -91,7 +93,7 @@ int main(int argc, char **argv) {
 			for (char *formats = strdup(argv[2]), *name = strtok(formats, ","); name; name = strtok(NULL, ",")) {
 				void *out;
 				size_t length;
-				const char *suffix = !strcmp(name, "jpeg") ? ".jpg[Q=80,strip]" : !strcmp(name, "webp") ? ".webp[Q=80,strip]" : ".avif[Q=50,effort=0,strip]";
+				const char *suffix = !strcmp(name, "jpeg") ? ".jpg[Q=80,strip]" : !strcmp(name, "webp") ? webp : ".avif[Q=50,effort=0,strip]";
 				check(save(whole, suffix, &out, &length, NULL));
 				release(out);
 			}

@@ -3,9 +3,9 @@
 const sharp = require('sharp')
 const { readFileSync } = require('fs')
 
-const [file, formats, repeat] = process.argv.slice(2)
+const [file, formats, repeat, webpEffort] = process.argv.slice(2)
 const input = readFileSync(file)
-const options = { jpeg: { quality: 80 }, webp: { quality: 80 }, avif: { quality: 50, effort: 0 } }
+const options = { jpeg: { quality: 80 }, webp: { quality: 80, effort: Number(webpEffort) }, avif: { quality: 50, effort: 0 } }
 sharp.concurrency(1)
 sharp.cache(false)
 

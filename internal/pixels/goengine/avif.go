@@ -2,6 +2,7 @@ package goengine
 
 import (
 	"bytes"
+	"cmp"
 	"image"
 	_ "unsafe" // for go:linkname
 
@@ -17,8 +18,9 @@ var avifDynamic bool
 
 func init() { avifDynamic = false }
 
-// avifSpeed is libavif's trade of time for bytes: faster than its default, since a WebAssembly runtime does the work.
-const avifSpeed = 9
+// avifSpeeds are libavif's, from 10 down to 0: faster than its default of 6, since a WebAssembly runtime does the work.
+// It has nothing faster than 9.
+var avifSpeeds = map[pixels.Effort]int{pixels.Low: 9, pixels.Normal: 9, pixels.High: 6}
 
 // decodeAVIF decodes the first frame.
 func decodeAVIF(data []byte, facts pixels.Facts) (*frame, error) {
@@ -36,9 +38,9 @@ func decodeAVIF(data []byte, facts pixels.Facts) (*frame, error) {
 	return fromImage(m, facts)
 }
 
-func encodeAVIF(f *frame, quality int) ([]byte, error) {
+func encodeAVIF(f *frame, quality int, effort pixels.Effort) ([]byte, error) {
 	q := min(max(quality, 1), 100)
-	o := avif.Options{Quality: q, QualityAlpha: q, Speed: avifSpeed, ChromaSubsampling: image.YCbCrSubsampleRatio420}
+	o := avif.Options{Quality: q, QualityAlpha: q, Speed: avifSpeeds[cmp.Or(effort, pixels.Normal)], ChromaSubsampling: image.YCbCrSubsampleRatio420}
 	var b bytes.Buffer
 	err := avif.Encode(&b, f.nrgba(), o)
 	return b.Bytes(), err

@@ -204,15 +204,15 @@ func (p *picture) Encode(o pixels.EncodeOptions) (b []byte, err error) {
 	case pixels.JPEG:
 		b, err = encodeJPEG(first.flattened([3]byte{o.Background.R, o.Background.G, o.Background.B}), o.Quality)
 	case pixels.PNG:
-		b, err = encodePNG(first)
+		b, err = encodePNG(first, o.Effort)
 	case pixels.WebP:
 		if animate {
-			b, err = encodeWebPs(p.animation, o.Quality)
+			b, err = encodeWebPs(p.animation, o.Quality, o.Effort)
 		} else {
-			b, err = encodeWebP(first, o.Quality)
+			b, err = encodeWebP(first, o.Quality, o.Effort)
 		}
 	case pixels.AVIF:
-		b, err = encodeAVIF(first, o.Quality)
+		b, err = encodeAVIF(first, o.Quality, o.Effort)
 	case pixels.GIF:
 		a := p.animation
 		if !animate {

@@ -178,8 +178,11 @@ func parseFCTL(b []byte) apngFrame {
 	}
 }
 
+// pngLevels are the efforts of the standard library.
+var pngLevels = map[pixels.Effort]png.CompressionLevel{pixels.Low: png.BestSpeed, pixels.High: png.BestCompression}
+
 // encodePNG writes a PNG of 8 bits, of grey if the picture is.
-func encodePNG(f *frame) ([]byte, error) {
+func encodePNG(f *frame, effort pixels.Effort) ([]byte, error) {
 	f = f.converted()
 	var m image.Image
 	if len(f.colour) == 1 && f.alpha == nil {
@@ -189,6 +192,6 @@ func encodePNG(f *frame) ([]byte, error) {
 		m = f.nrgba()
 	}
 	var b bytes.Buffer
-	err := (&png.Encoder{BufferPool: &pngBuffers}).Encode(&b, m)
+	err := (&png.Encoder{CompressionLevel: pngLevels[effort], BufferPool: &pngBuffers}).Encode(&b, m)
 	return b.Bytes(), err
 }

@@ -2,6 +2,7 @@ package goengine
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"image"
 	_ "unsafe" // for go:linkname
@@ -216,11 +217,13 @@ func fromVideo(m *image.YCbCr) *frame {
 	}}
 }
 
+// webpMethods are libwebp's, from 0 to 6. Its own default is 4.
+var webpMethods = map[pixels.Effort]int{pixels.Low: 2, pixels.Normal: 4, pixels.High: 6}
+
 // encodeWebP writes a lossy WebP.
-func encodeWebP(f *frame, quality int) ([]byte, error) {
-	const method = 4 // libwebp's own default
+func encodeWebP(f *frame, quality int, effort pixels.Effort) ([]byte, error) {
 	// The library takes a quality of 100 for lossless.
-	o := webp.Options{Quality: min(max(quality, 1), 99), Method: method}
+	o := webp.Options{Quality: min(max(quality, 1), 99), Method: webpMethods[cmp.Or(effort, pixels.Normal)]}
 	var b bytes.Buffer
 	if err := webp.Encode(&b, webpImage(f.converted()), o); err != nil {
 		return nil, err
@@ -261,11 +264,11 @@ func withoutOpaqueAlpha(file []byte, opaque bool) []byte {
 }
 
 // encodeWebPs writes an animation of whole frames, since the library writes still images only.
-func encodeWebPs(a animation, quality int) ([]byte, error) {
+func encodeWebPs(a animation, quality int, effort pixels.Effort) ([]byte, error) {
 	var body []byte
 	flags := byte(vp8xAnimation)
 	for i, f := range a.frames {
-		file, err := encodeWebP(f, quality)
+		file, err := encodeWebP(f, quality, effort)
 		if err != nil {
 			return nil, err
 		}

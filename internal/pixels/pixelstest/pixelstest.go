@@ -29,6 +29,7 @@ func Run(t *testing.T, e pixels.Engine) {
 		"FullColour": s.fullColour, "Fixtures": s.fixtures,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation,
 		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
+		"Efforts":     s.efforts,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
 	} {
 		t.Run(name, test)
