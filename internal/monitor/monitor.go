@@ -90,8 +90,8 @@ type standstill struct {
 	stalled bool
 
 	positions string
-	lag       int64 // when they moved
-	moved     time.Time
+	lag       int64     // when they moved
+	moved     time.Time // or had no more to read than then
 
 	completeTo time.Time
 	completed  time.Time // when it moved
@@ -149,7 +149,7 @@ func (m *Monitor) Look(ctx context.Context, now time.Time) {
 
 // judge says why the pipeline counts as stalled; nothing if it does not.
 func (s *standstill) judge(seen sight, now time.Time, after time.Duration) string {
-	if at := seen.positions(); at != "" && at != s.positions {
+	if at := seen.positions(); at != "" && (at != s.positions || seen.lag() <= s.lag) {
 		s.positions, s.lag, s.moved = at, seen.lag(), now
 	}
 	if seen.completeTo.After(s.completeTo) {

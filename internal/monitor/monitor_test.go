@@ -184,6 +184,28 @@ func TestAStallIsSaidOnceAndSoIsItsEnd(t *testing.T) {
 	}
 }
 
+// What comes after a quiet hour, the moment before a look, has not been waiting since then.
+func TestTheFirstRecordAfterAQuietTimeIsNoStall(t *testing.T) {
+	w := newWatched(t)
+	complete := func(second int) { w.completeTo = noon.Add(time.Duration(second) * time.Second) }
+	w.produce(0, 5)
+	w.read(0, 5)
+	for second := 0; second <= 3600; second += 10 {
+		complete(second)
+		w.wantStalled(second, false)
+	}
+	w.produce(0, 2)
+	for second := 3610; second < 3660; second += 10 {
+		complete(second)
+		w.wantStalled(second, false)
+	}
+	complete(3660)
+	w.wantStalled(3660, true)
+	if lines := w.logged(); len(lines) != 1 || !strings.Contains(lines[0], "no reader has moved for 1m0s, while the lag has grown") {
+		t.Errorf("logged %q", lines)
+	}
+}
+
 func TestFiguresThatStandStillAreAStall(t *testing.T) {
 	w := newWatched(t)
 	w.wantStalled(0, false)
