@@ -184,10 +184,16 @@ func (s *services) ready(ctx context.Context) error {
 	return nil
 }
 
+// roomToStart is what the parts write before they answer, in bytes: most of it a segment of PostgreSQL's log.
+const roomToStart = 32e6
+
 // lock makes the folder of all data and takes it for this process.
 func (c *upCmd) lock() (io.Closer, error) {
 	if err := os.MkdirAll(c.Data, 0o755); err != nil {
 		return nil, fmt.Errorf("--data: make folder %s: %s", c.Data, reason(err))
+	}
+	if err := local.CheckRoom(c.Data, roomToStart); err != nil {
+		return nil, fmt.Errorf("--data: %w", err)
 	}
 	lock, err := local.Lock(c.Data)
 	if err != nil {
@@ -274,7 +280,7 @@ func (s *stack) startParts(ctx context.Context, c *upCmd, log *slog.Logger) erro
 			return err
 		}
 		started(s.kafka.Close)
-		s.tables, err = embedded.Open(ctx, filepath.Join(data, "table"), embedded.Options{Brokers: []string{s.kafka.Addr()}})
+		s.tables, err = embedded.Open(gctx, filepath.Join(data, "table"), embedded.Options{Brokers: []string{s.kafka.Addr()}})
 		if err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -313,5 +314,18 @@ func TestLockNamesItsHolder(t *testing.T) {
 	}
 	if err := again.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAFullDiskIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	if err := local.CheckRoom(dir, 1); err != nil {
+		t.Error(err)
+	}
+	if err := local.CheckRoom(dir, 1<<62); err == nil || !strings.Contains(err.Error(), "the disk of "+dir+" is full: it has room for ") {
+		t.Errorf("%v", err)
+	}
+	if err := local.CheckRoom(dir+"/none", 1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
 	}
 }

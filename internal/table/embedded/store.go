@@ -45,6 +45,8 @@ type Options struct {
 	// what is written then will never be published. Changes that an earlier Open left in the log stay there.
 	Brokers []string
 	Logger  *slog.Logger // nil: slog.Default()
+
+	fs vfs.FS // nil: that of the system
 }
 
 // Sizes in bytes. A store takes about their sum in memory.
@@ -90,9 +92,10 @@ func open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := pebble.Open(dir, pebbleOptions(o.Logger, lock))
+	t := newTrouble(o.Logger)
+	db, err := t.open(ctx, dir, pebbleOptions(o, lock, t), lock)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, err
 	}
 	s := &Store{db: db, lock: lock}
 	if len(o.Brokers) > 0 {
@@ -121,14 +124,16 @@ func lockDirectory(dir string) (*pebble.Lock, error) {
 	return nil, err
 }
 
-func pebbleOptions(logger *slog.Logger, lock *pebble.Lock) *pebble.Options {
+func pebbleOptions(opts Options, lock *pebble.Lock, t *trouble) *pebble.Options {
 	o := &pebble.Options{
 		FormatMajorVersion: pebble.FormatNewest,
 		Merger:             merger,
 		Lock:               lock,
 		CacheSize:          blockCacheSize,
 		MemTableSize:       memTableSize,
-		Logger:             pebbleLogger{logger},
+		Logger:             logger{opts.Logger},
+		EventListener:      &pebble.EventListener{BackgroundError: t.happened},
+		FS:                 opts.fs,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

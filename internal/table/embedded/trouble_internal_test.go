@@ -1,0 +1,154 @@
+package embedded
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"darkroom/internal/table"
+)
+
+// fullDisk has no room for tables while it is on; what is open already can be written.
+func fullDisk() (vfs.FS, *errorfs.Toggle) {
+	full := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+			return &os.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
+		}
+		return nil
+	})}
+	return errorfs.Wrap(vfs.Default, full), full
+}
+
+// killed is a directory with one row that was written before the process was killed.
+func killed(t *testing.T) string {
+	t.Helper()
+	dir, copied := t.TempDir(), t.TempDir()
+	s, err := Open(t.Context(), dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Apply(t.Context(), progressTo(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	return copied
+}
+
+func progressTo(n int64) []table.Mutation {
+	return []table.Mutation{table.Progresses.Mutation(table.Progress{Pipeline: "live", CompleteTo: n, Version: n})}
+}
+
+func TestOpenOnAFullDiskEnds(t *testing.T) {
+	dir := killed(t)
+	fs, full := fullDisk()
+	full.On()
+	var log syncBuffer
+	_, err := Open(t.Context(), dir, Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "open table store in "+dir) {
+		t.Errorf("open: %v", err)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("logged %d lines:\n%s", n, log.String())
+	}
+	full.Off()
+	s := reopened(t, dir)
+	if row, err := s.Get(t.Context(), "progress", table.Row{"pipeline": "live"}); err != nil || row["complete_to"] != int64(1) {
+		t.Errorf("after it: %v %v", row, err)
+	}
+}
+
+func TestOpenEndsWithItsContext(t *testing.T) {
+	dir := killed(t)
+	fs, full := fullDisk()
+	full.On()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Open(ctx, dir, Options{fs: fs, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("open: %v", err)
+	}
+	full.Off()
+	reopened(t, dir)
+}
+
+// reopened opens a directory once an attempt that was given up has ended.
+func reopened(t *testing.T, dir string) *Store {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s, err := Open(t.Context(), dir, Options{})
+		if err == nil {
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		}
+		if !errors.Is(err, ErrInUse) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A disk that is full for a while, with the store in use, costs nothing but the wait.
+func TestAStoreOutlivesAFullDisk(t *testing.T) {
+	fs, full := fullDisk()
+	var log syncBuffer
+	s, err := Open(t.Context(), t.TempDir(), Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Apply(t.Context(), progressTo(1)); err != nil {
+		t.Fatal(err)
+	}
+	full.On()
+	flushed, err := s.db.AsyncFlush()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); log.String() == ""; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody was told")
+		}
+	}
+	if err := s.Apply(t.Context(), progressTo(2)); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(10 * troublePause)
+	full.Off()
+	<-flushed
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("logged %d lines:\n%s", n, log.String())
+	}
+	if row, err := s.Get(t.Context(), "progress", table.Row{"pipeline": "live"}); err != nil || row["complete_to"] != int64(2) {
+		t.Errorf("after it: %v %v", row, err)
+	}
+}
+
+// syncBuffer is a buffer for many goroutines.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
