@@ -48,7 +48,7 @@ func StartKafka(o KafkaOptions) (*Kafka, error) {
 
 func startKafka(o KafkaOptions, folder io.Closer) (*Kafka, error) {
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(o.Port), kfake.DataDir(o.Dir), kfake.SyncWrites(),
-		kfake.WithLogger(kafkaLog{}))
+		kfake.ListenFn(listenPatiently), kfake.WithLogger(kafkaLog{}))
 	if err != nil {
 		return nil, err
 	}

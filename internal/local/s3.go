@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,6 +28,7 @@ const (
 	// waits for a client's silent connections for ten seconds.
 	s3Patience = 12 * time.Second
 	s3Stop     = 1500 * time.Millisecond
+	s3Pause    = 500 * time.Millisecond // before it is started again
 )
 
 // S3Options say where the gateway keeps its objects.
@@ -45,7 +47,7 @@ type S3 struct {
 	port   int
 	secret string
 	cancel context.CancelFunc
-	ended  chan struct{} // closed when the gateway has ended, for the reason failed
+	ended  chan struct{} // closed when the gateway has ended for good, for the reason failed
 	failed error
 	close  func() error
 }
@@ -119,7 +121,7 @@ func (s *S3) serve(ctx context.Context, o S3Options, root string) error {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	listening := make(chan struct{})
-	go s.run(running, files, func() { close(listening) })
+	go s.run(running, files, func() (backend.Backend, error) { return openObjects(o, root) }, listening)
 	select {
 	case <-listening:
 		return nil
@@ -131,17 +133,40 @@ func (s *S3) serve(ctx context.Context, o S3Options, root string) error {
 	}
 }
 
-func (s *S3) run(ctx context.Context, files backend.Backend, listening func()) {
+// run runs the gateway until ctx ends, and again when it ends by itself after it has listened: it does when the process
+// has too many open files to accept a connection. It closes its files, so that they are opened anew.
+func (s *S3) run(ctx context.Context, files backend.Backend, open func() (backend.Backend, error), listening chan struct{}) {
 	defer close(s.ended)
 	defer func() { <-gateway }()
+	listens := sync.OnceFunc(func() { close(listening) })
+	for {
+		s.failed = s.runOnce(ctx, files, listens)
+		select {
+		case <-listening:
+		default:
+			return
+		}
+		for again := true; again; again = s.failed != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(s3Pause):
+			}
+			slog.Error("the S3 gateway ended; starting it again", "error", s.failed)
+			files, s.failed = open()
+		}
+	}
+}
+
+func (s *S3) runOnce(ctx context.Context, files backend.Backend, listens func()) error {
 	root := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
-	s.failed = embedgw.RunVersityGW(ctx, files, &embedgw.Config{
+	return embedgw.RunVersityGW(ctx, files, &embedgw.Config{
 		RootUserAccess: s3AccessKey, RootUserSecret: s.secret, Region: s3Region,
 		Ports:          []string{fmt.Sprintf("%s:%d", loopback, s.port)},
 		IAMService:     auth.NewIAMServiceSingle(root), // one account; naming it keeps stdout quiet
 		MaxConnections: 4096, MaxRequests: 1024, MultipartMaxParts: 10_000,
 		KeepAlive: true, Quiet: true,
-		S3Options: []s3api.Option{s3api.WithOnListen(listening)},
+		S3Options: []s3api.Option{s3api.WithOnListen(listens)},
 	})
 }
 
