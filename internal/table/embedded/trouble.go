@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -24,7 +25,9 @@ const (
 type trouble struct {
 	log   *slog.Logger
 	begun chan error // the first of it
-	last  time.Time  // when it was told last; guarded by Pebble's own lock
+
+	mu   sync.Mutex
+	last time.Time // when the log told of it last
 }
 
 func newTrouble(log *slog.Logger) *trouble { return &trouble{log: log, begun: make(chan error, 1)} }
@@ -34,6 +37,8 @@ func (t *trouble) happened(err error) {
 	case t.begun <- err:
 	default:
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if now := time.Now(); now.Sub(t.last) >= troubleEvery {
 		t.last = now
 		t.log.Error("table store: cannot tidy up, trying on", "error", err.Error()) // it would come with its stack
