@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
@@ -133,6 +134,48 @@ func TestAStoreOutlivesAFullDisk(t *testing.T) {
 	if row, err := s.Get(t.Context(), "progress", table.Row{"pipeline": "live"}); err != nil || row["complete_to"] != int64(2) {
 		t.Errorf("after it: %v %v", row, err)
 	}
+}
+
+// When its own log cannot be written, the process ends with a line and no stack, and what was acknowledged is there.
+func TestALogThatCannotBeWrittenEndsTheProcess(t *testing.T) {
+	const dirEnv = "DARKROOM_TABLE_TEST_FULL"
+	if dir := os.Getenv(dirEnv); dir != "" {
+		writeToAFullDisk(t, dir)
+		return
+	}
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), dirEnv+"="+dir)
+	out, err := cmd.CombinedOutput()
+	text := string(out)
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) || exit.ExitCode() != 1 ||
+		!strings.Contains(text, "what was acknowledged is there at the next start") || !strings.Contains(text, "no space left on device") {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if strings.Contains(text, "goroutine ") || strings.Contains(text, ".go:") || strings.Count(text, "\n") != 1 {
+		t.Errorf("it says\n%s", text)
+	}
+	if row, err := reopened(t, dir).Get(t.Context(), "progress", table.Row{"pipeline": "live"}); err != nil || row["complete_to"] != int64(1) {
+		t.Errorf("after it: %v %v", row, err)
+	}
+}
+
+func writeToAFullDisk(t *testing.T, dir string) {
+	full := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".log") {
+			return &os.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
+		}
+		return nil
+	})}
+	s, err := Open(t.Context(), dir, Options{fs: errorfs.Wrap(vfs.Default, full)})
+	if err == nil {
+		err = s.Apply(t.Context(), progressTo(1))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.On()
+	t.Fatalf("the write ended with %v", s.Apply(t.Context(), progressTo(2)))
 }
 
 // syncBuffer is a buffer for many goroutines.
