@@ -105,8 +105,8 @@ func (p *Postgres) prepare(ctx context.Context, o PostgresOptions) (err error) {
 	if err := os.RemoveAll(made); err != nil {
 		return fmt.Errorf("clear folder: %w", err)
 	}
-	initdb, done, err := p.command(ctx, "initdb", "-D", pgFolder+"/new", "-U", pgUser, "-A", "scram-sha-256",
-		"--pwfile", pgFolder+"/password", "-E", "UTF8", "--locale=C")
+	initdb, done, err := p.command(ctx, "initdb", "-D", p.childFolder()+"/new", "-U", pgUser, "-A", "scram-sha-256",
+		"--pwfile", p.childFolder()+"/password", "-E", "UTF8", "--locale=C")
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,6 @@ import (
 )
 
 const (
-	// pgFolder is how the child finds its folder: by a descriptor, not by name. So an account that may not pass the
-	// folders above it, such as root's home, can still work in it, and nobody's folder has to be opened up.
-	pgFolder = "/proc/self/fd/3"
 	// The server is started again after a wait that doubles with each end, and is short again after a good run.
 	pgShortWait = 100 * time.Millisecond
 	pgLongWait  = 5 * time.Second
@@ -51,11 +48,9 @@ func program(ctx context.Context, bin, name string, account *syscall.Credential,
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, name), args...)
 	cmd.Dir = "/" // ours may be closed to the other account
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Credential: account,
-		Setpgid:    true,            // a Ctrl-C at the terminal is ours to pass on
-		Pdeathsig:  syscall.SIGQUIT, // ends at once; the next start recovers from the log
-	}
+	cmd.SysProcAttr = dyingWithUs()
+	cmd.SysProcAttr.Credential = account
+	cmd.SysProcAttr.Setpgid = true // a Ctrl-C at the terminal is ours to pass on
 	return cmd
 }
 
@@ -94,7 +89,7 @@ func (p *Postgres) serve() error {
 	if err := p.awaitPredecessor(); err != nil {
 		return err
 	}
-	args := []string{"-D", pgFolder + "/data", "-h", loopback, "-p", strconv.Itoa(p.port), "-k", ""}
+	args := []string{"-D", p.childFolder() + "/data", "-h", loopback, "-p", strconv.Itoa(p.port), "-k", ""}
 	for _, setting := range pgSettings {
 		args = append(args, "-c", setting)
 	}
@@ -173,22 +168,4 @@ func (p *Postgres) awaitPredecessor() error {
 			return fmt.Errorf("another server, process %s, works in %s", pid, filepath.Join(p.dir, "data"))
 		}
 	}
-}
-
-// predecessor finds a process of a server on our data: all of them have the data's folder as working directory.
-func (p *Postgres) predecessor() string {
-	data, err := os.Stat(filepath.Join(p.dir, "data"))
-	if err != nil {
-		return ""
-	}
-	cwds, _ := filepath.Glob("/proc/[0-9]*/cwd") // the pattern is well-formed
-	for _, cwd := range cwds {
-		if at, err := os.Stat(cwd); err == nil && os.SameFile(at, data) {
-			exe, err := os.Readlink(filepath.Join(filepath.Dir(cwd), "exe"))
-			if err == nil && strings.HasPrefix(filepath.Base(exe), "postgres") { // a replaced program's ends in "(deleted)"
-				return filepath.Base(filepath.Dir(cwd))
-			}
-		}
-	}
-	return ""
 }
