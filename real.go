@@ -54,14 +54,14 @@ func (c *upCmd) startReal(ctx context.Context, log *slog.Logger, io stdio) (_ *r
 	if err := s.listen(ctx, c, &s.workers, "worker pool"); err != nil {
 		return nil, err
 	}
+	if err := s.startParts(ctx, c, io); err != nil {
+		return nil, err
+	}
 	s.closers = append(s.closers, func() error {
 		_, err := fmt.Fprintf(io.err, "the parts go on, so that the next start is quick; to stop them: darkroom stack down --dir %s\n",
 			filepath.Join(c.Data, "stack"))
 		return err
 	})
-	if err := s.startParts(ctx, c, io); err != nil {
-		return nil, err
-	}
 	return s, s.startServices(ctx, c, log)
 }
 

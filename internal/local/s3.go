@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/versity/versitygw/auth"
-	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/embedgw"
 	"github.com/versity/versitygw/s3api"
 
@@ -113,20 +112,15 @@ func (s *S3) start(ctx context.Context, o S3Options, folder io.Closer) (err erro
 
 // serve runs the gateway in the background and waits until it listens.
 func (s *S3) serve(ctx context.Context, o S3Options, root string) error {
-	files, err := openObjects(o, root)
-	if err != nil {
-		<-gateway
-		return fmt.Errorf("open the folder: %w", err)
-	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s.cancel = cancel
 	listening := make(chan struct{})
-	go s.run(running, files, func() (backend.Backend, error) { return openObjects(o, root) }, listening)
+	go s.run(running, o, root, listening)
 	select {
 	case <-listening:
 		return nil
 	case <-s.ended:
-		return fmt.Errorf("run the gateway on port %d: %w", s.port, s.failed)
+		return s.failed
 	case <-ctx.Done():
 		s.stop()
 		return ctx.Err()
@@ -134,40 +128,43 @@ func (s *S3) serve(ctx context.Context, o S3Options, root string) error {
 }
 
 // run runs the gateway until ctx ends, and again when it ends by itself after it has listened: it does when the process
-// has too many open files to accept a connection. It closes its files, so that they are opened anew.
-func (s *S3) run(ctx context.Context, files backend.Backend, open func() (backend.Backend, error), listening chan struct{}) {
+// has too many open files to accept a connection.
+func (s *S3) run(ctx context.Context, o S3Options, root string, listening chan struct{}) {
 	defer close(s.ended)
 	defer func() { <-gateway }()
 	listens := sync.OnceFunc(func() { close(listening) })
 	for {
-		s.failed = s.runOnce(ctx, files, listens)
+		s.failed = s.runOnce(ctx, o, root, listens)
 		select {
 		case <-listening:
 		default:
 			return
 		}
-		for again := true; again; again = s.failed != nil {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(s3Pause):
-			}
-			slog.Error("the S3 gateway ended; starting it again", "error", s.failed)
-			files, s.failed = open()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(s3Pause):
 		}
+		slog.Error("the S3 gateway ended; starting it again", "error", s.failed)
 	}
 }
 
-func (s *S3) runOnce(ctx context.Context, files backend.Backend, listens func()) error {
-	root := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
-	return embedgw.RunVersityGW(ctx, files, &embedgw.Config{
+// runOnce opens the files, which the gateway closes at its end, and runs it.
+func (s *S3) runOnce(ctx context.Context, o S3Options, root string, listens func()) error {
+	files, err := openObjects(o, root)
+	if err != nil {
+		return fmt.Errorf("open the folder: %w", err)
+	}
+	account := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
+	err = embedgw.RunVersityGW(ctx, files, &embedgw.Config{
 		RootUserAccess: s3AccessKey, RootUserSecret: s.secret, Region: s3Region,
 		Ports:          []string{fmt.Sprintf("%s:%d", loopback, s.port)},
-		IAMService:     auth.NewIAMServiceSingle(root), // one account; naming it keeps stdout quiet
+		IAMService:     auth.NewIAMServiceSingle(account), // one account; naming it keeps stdout quiet
 		MaxConnections: 4096, MaxRequests: 1024, MultipartMaxParts: 10_000,
 		KeepAlive: true, Quiet: true,
 		S3Options: []s3api.Option{s3api.WithOnListen(listens)},
 	})
+	return fmt.Errorf("run the gateway on port %d: %w", s.port, err)
 }
 
 // stop ends the gateway, or leaves it to end by itself: it listens no more, but it waits for requests under way, and

@@ -93,7 +93,7 @@ func open(ctx context.Context, dir string, o Options) (*Store, error) {
 		return nil, err
 	}
 	t := newTrouble(o.Logger)
-	db, err := t.open(ctx, dir, pebbleOptions(o, lock, t), lock)
+	db, err := t.open(ctx, dir, pebbleOptions(o, lock, t))
 	if err != nil {
 		return nil, err
 	}

@@ -46,9 +46,9 @@ func (t *trouble) happened(err error) {
 	time.Sleep(troublePause)
 }
 
-// open opens Pebble, or releases the lock that it is given. When Pebble cannot flush what it recovers, or ctx ends, it is
+// open opens Pebble, or releases the lock in its options. When Pebble cannot flush what it recovers, or ctx ends, it is
 // left alone in its wait, and the directory stays locked until that ends.
-func (t *trouble) open(ctx context.Context, dir string, o *pebble.Options, lock *pebble.Lock) (*pebble.DB, error) {
+func (t *trouble) open(ctx context.Context, dir string, o *pebble.Options) (*pebble.DB, error) {
 	type result struct {
 		db  *pebble.DB
 		err error
@@ -64,7 +64,7 @@ func (t *trouble) open(ctx context.Context, dir string, o *pebble.Options, lock 
 		select {
 		case r := <-opened:
 			if r.err != nil {
-				return nil, errors.Join(r.err, lock.Close())
+				return nil, errors.Join(r.err, o.Lock.Close())
 			}
 			return r.db, nil
 		case err = <-begun:
@@ -78,7 +78,7 @@ func (t *trouble) open(ctx context.Context, dir string, o *pebble.Options, lock 
 			if r := <-opened; r.err == nil {
 				_ = r.db.Close() // nobody wants it
 			}
-			_ = lock.Close()
+			_ = o.Lock.Close()
 		}()
 		return nil, err
 	}

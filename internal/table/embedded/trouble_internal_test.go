@@ -20,10 +20,10 @@ import (
 	"darkroom/internal/table"
 )
 
-// fullDisk has no room for tables while it is on; what is open already can be written.
-func fullDisk() (vfs.FS, *errorfs.Toggle) {
+// fullDisk has no room for one kind of operation on files of one kind while it is on.
+func fullDisk(kind errorfs.OpKind, suffix string) (vfs.FS, *errorfs.Toggle) {
 	full := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpCreate && strings.HasSuffix(op.Path, ".sst") {
+		if op.Kind == kind && strings.HasSuffix(op.Path, suffix) {
 			return &os.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
 		}
 		return nil
@@ -55,7 +55,7 @@ func progressTo(n int64) []table.Mutation {
 
 func TestOpenOnAFullDiskEnds(t *testing.T) {
 	dir := killed(t)
-	fs, full := fullDisk()
+	fs, full := fullDisk(errorfs.OpCreate, ".sst")
 	full.On()
 	var log syncBuffer
 	_, err := Open(t.Context(), dir, Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -74,7 +74,7 @@ func TestOpenOnAFullDiskEnds(t *testing.T) {
 
 func TestOpenEndsWithItsContext(t *testing.T) {
 	dir := killed(t)
-	fs, full := fullDisk()
+	fs, full := fullDisk(errorfs.OpCreate, ".sst")
 	full.On()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -102,7 +102,7 @@ func reopened(t *testing.T, dir string) *Store {
 
 // A disk that is full for a while, with the store in use, costs nothing but the wait.
 func TestAStoreOutlivesAFullDisk(t *testing.T) {
-	fs, full := fullDisk()
+	fs, full := fullDisk(errorfs.OpCreate, ".sst")
 	var log syncBuffer
 	s, err := Open(t.Context(), t.TempDir(), Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
@@ -161,13 +161,8 @@ func TestALogThatCannotBeWrittenEndsTheProcess(t *testing.T) {
 }
 
 func writeToAFullDisk(t *testing.T, dir string) {
-	full := &errorfs.Toggle{Injector: errorfs.InjectorFunc(func(op errorfs.Op) error {
-		if op.Kind == errorfs.OpFileWrite && strings.HasSuffix(op.Path, ".log") {
-			return &os.PathError{Op: "write", Path: op.Path, Err: syscall.ENOSPC}
-		}
-		return nil
-	})}
-	s, err := Open(t.Context(), dir, Options{fs: errorfs.Wrap(vfs.Default, full)})
+	fs, full := fullDisk(errorfs.OpFileWrite, ".log")
+	s, err := Open(t.Context(), dir, Options{fs: fs})
 	if err == nil {
 		err = s.Apply(t.Context(), progressTo(1))
 	}
