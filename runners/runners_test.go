@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"darkroom/runners"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	register.Function2x0(countImpulse)
 	register.Function2x0(twins)
 	register.Function1x0(pass)
-	register.DoFn4x1[state.Provider, string, int, func(int), error](&firstFn{})
+	dofn.Register4x1(&firstFn{})
 	register.Emitter2[string, int]()
 	register.Emitter1[int]()
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // failures are what is tested here

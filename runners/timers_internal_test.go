@@ -4,20 +4,24 @@ import (
 	"testing"
 	"time"
 
+	"darkroom/transforms/dofn"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/timers"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 )
 
 func init() {
-	register.DoFn3x0[timers.Provider, string, int](&oneTimerFn{})
-	register.DoFn3x0[timers.Provider, string, int](&twoTimersFn{})
+	dofn.Register3x0(newOneTimerFn())
+	dofn.Register3x0(newTwoTimersFn())
 	register.Function1x2(keyed)
 }
 
 func keyed([]byte) (string, int) { return "", 0 }
 
 type oneTimerFn struct{ End timers.EventTime }
+
+func newOneTimerFn() *oneTimerFn { return &oneTimerFn{End: timers.InEventTime("end")} }
 
 func (f *oneTimerFn) ProcessElement(p timers.Provider, _ string, _ int) { f.End.Set(p, time.Time{}) }
 func (*oneTimerFn) OnTimer(timers.Provider, string, timers.Context)     {}
@@ -27,12 +31,15 @@ type twoTimersFn struct {
 	Now timers.ProcessingTime
 }
 
+func newTwoTimersFn() *twoTimersFn {
+	return &twoTimersFn{End: timers.InEventTime("end"), Now: timers.InProcessingTime("now")}
+}
+
 func (f *twoTimersFn) ProcessElement(p timers.Provider, _ string, _ int) { f.End.Set(p, time.Time{}) }
 func (*twoTimersFn) OnTimer(timers.Provider, string, timers.Context)     {}
 
 func TestTimersBoundABundle(t *testing.T) {
-	one := &oneTimerFn{End: timers.InEventTime("end")}
-	two := &twoTimersFn{End: timers.InEventTime("end"), Now: timers.InProcessingTime("now")}
+	one, two := newOneTimerFn(), newTwoTimersFn()
 	for _, c := range []struct {
 		fns          []any
 		wanted, want int64

@@ -5,17 +5,19 @@ package sums
 
 import (
 	"fmt"
-	"github.com/goccy/go-json"
 	"hash/fnv"
 	"reflect"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/goccy/go-json"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 	"darkroom/transforms/presum"
 )
@@ -31,8 +33,8 @@ const Closer = "-"
 const width = 2
 
 func init() {
-	register.DoFn3x1[beam.EventTime, kafkaio.Record, func(beam.EventTime, string, []byte), error](&sumFn{})
-	register.DoFn1x0[presum.Sums](&collectFn{})
+	dofn.Register3x1(&sumFn{})
+	dofn.Register1x0(&collectFn{})
 	register.Emitter3[beam.EventTime, string, []byte]()
 	beam.RegisterType(reflect.TypeFor[presum.Sums]())
 }

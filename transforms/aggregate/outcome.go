@@ -15,12 +15,13 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"darkroom/internal/table"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/presum"
 )
 
 func init() {
-	register.DoFn4x0[beam.EventTime, table.Image, func(beam.EventTime, string, Sums), func(string, []byte)](&uploadsFn{})
-	register.DoFn6x1[beam.EventTime, state.Provider, timers.Provider, string, []byte, func(string, Sums), error](&latestFn{})
+	dofn.Register4x0(&uploadsFn{})
+	dofn.Register6x1(&latestFn{})
 	register.Emitter2[string, []byte]()
 	register.Emitter2[string, Sums]()
 }

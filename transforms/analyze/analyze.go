@@ -21,6 +21,7 @@ import (
 	"darkroom/internal/table/open"
 	"darkroom/internal/variant"
 	"darkroom/transforms/deadletter"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 	"darkroom/transforms/retry"
 )
@@ -33,8 +34,7 @@ const (
 )
 
 func init() {
-	register.DoFn5x1[context.Context, beam.EventTime, kafkaio.Record, func(beam.EventTime, table.Image),
-		func(beam.EventTime, kafkaio.Message), error](&imagesFn{})
+	dofn.Register5x1(&imagesFn{})
 	register.Emitter2[beam.EventTime, table.Image]()
 	register.Emitter2[beam.EventTime, kafkaio.Message]()
 	beam.RegisterType(reflect.TypeFor[table.Image]())

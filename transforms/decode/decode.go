@@ -11,11 +11,12 @@ import (
 
 	"darkroom/internal/event"
 	"darkroom/transforms/deadletter"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 )
 
 func init() {
-	register.DoFn4x1[context.Context, kafkaio.Record, func(string, kafkaio.Record), func(kafkaio.Message), error](&eventsFn{})
+	dofn.Register4x1(&eventsFn{})
 	register.Emitter2[string, kafkaio.Record]()
 	register.Emitter1[kafkaio.Message]()
 	beam.RegisterType(reflect.TypeFor[kafkaio.Message]())

@@ -28,6 +28,7 @@ import (
 	"darkroom/internal/table/open"
 	"darkroom/internal/variant"
 	"darkroom/transforms/deadletter"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 	"darkroom/transforms/retry"
 )
@@ -44,9 +45,9 @@ const (
 )
 
 func init() {
-	register.DoFn3x0[context.Context, table.Image, func(table.Image)](&selectFn{})
-	register.DoFn3x1[context.Context, table.Image, func(kafkaio.Message), error](&variantsFn{})
-	register.DoFn5x1[context.Context, state.Provider, string, table.Image, func(kafkaio.Message), error](&laneFn{})
+	dofn.Register3x0(&selectFn{})
+	dofn.Register3x1(&variantsFn{})
+	dofn.Register5x1(&laneFn{})
 	register.Function1x2(toLane)
 	register.Emitter1[table.Image]()
 	register.Emitter1[kafkaio.Message]()

@@ -19,6 +19,7 @@ import (
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
 	"darkroom/internal/variant"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 )
 
@@ -29,9 +30,9 @@ const (
 )
 
 func init() {
-	register.DoFn3x1[context.Context, []byte, func(table.Image), error](&tableFn{})
-	register.DoFn3x1[context.Context, string, func(table.Image), error](&bucketFn{})
-	register.DoFn3x0[context.Context, kafkaio.Record, func(string, table.Image)](&eventsFn{})
+	dofn.Register3x1(&tableFn{})
+	dofn.Register3x1(&bucketFn{})
+	dofn.Register3x0(&eventsFn{})
 	register.Function3x0(newest)
 	register.Emitter1[table.Image]()
 	register.Emitter2[string, table.Image]()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"darkroom/transforms/dofn"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
@@ -29,9 +31,8 @@ const (
 )
 
 func init() {
-	register.DoFn5x2[context.Context, *watermark, *sdf.LockRTracker, []byte, func(Partition),
-		sdf.ProcessContinuation, error](&growingFn{})
-	register.DoFn3x1[context.Context, []byte, func(Partition), error](&partitionsFn{})
+	dofn.Register5x2(&growingFn{})
+	dofn.Register3x1(&partitionsFn{})
 	register.Emitter1[Partition]()
 	beam.RegisterType(reflect.TypeFor[Partition]())
 }

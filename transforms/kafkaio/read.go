@@ -24,6 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"darkroom/internal/event"
+	"darkroom/transforms/dofn"
 )
 
 const (
@@ -48,9 +49,8 @@ const (
 )
 
 func init() {
-	register.DoFn6x2[context.Context, *watermark, *sdf.LockRTracker, Partition, func(beam.EventTime, Record),
-		func(beam.EventTime, int64), sdf.ProcessContinuation, error](&readFn{})
-	register.DoFn4x1[context.Context, *sdf.LockRTracker, Partition, func(beam.EventTime, Record), error](&readBoundedFn{})
+	dofn.Register6x2(&readFn{})
+	dofn.Register4x1(&readBoundedFn{})
 	register.Emitter2[beam.EventTime, Record]()
 	register.Emitter2[beam.EventTime, int64]()
 	beam.RegisterType(reflect.TypeFor[Record]())

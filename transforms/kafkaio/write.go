@@ -11,11 +11,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/sink"
 )
 
 func init() {
-	register.DoFn3x1[context.Context, Message, func(int64), error](&writeFn{})
+	dofn.Register3x1(&writeFn{})
 	register.Emitter1[int64]()
 	beam.RegisterType(reflect.TypeFor[Message]())
 }

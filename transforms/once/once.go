@@ -11,12 +11,12 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/timers"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/kafkaio"
 )
 
 func init() {
-	register.DoFn6x1[beam.EventTime, state.Provider, timers.Provider, string, kafkaio.Record, func(kafkaio.Record),
-		error](&onceFn{})
+	dofn.Register6x1(&onceFn{})
 	register.Emitter1[kafkaio.Record]()
 	beam.RegisterType(reflect.TypeFor[kafkaio.Record]())
 }

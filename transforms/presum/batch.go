@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strconv"
 
+	"darkroom/transforms/dofn"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -14,7 +16,7 @@ import (
 )
 
 func init() {
-	register.DoFn4x1[beam.Window, string, func(*[]byte) bool, func(Sums), error](&mergeFn{})
+	dofn.Register4x1(&mergeFn{})
 	register.Iter1[[]byte]()
 	register.Emitter1[Sums]()
 	beam.RegisterType(reflect.TypeFor[Sums]())

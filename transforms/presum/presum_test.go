@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"darkroom/transforms/dofn"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
@@ -17,7 +19,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	register.DoFn3x0[beam.EventTime, int64, func(beam.EventTime, string, []byte)](&batchFn{})
+	dofn.Register3x0(&batchFn{})
 	register.Function1x1(text)
 	register.Emitter3[beam.EventTime, string, []byte]()
 	ptest.Main(m)

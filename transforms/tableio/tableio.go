@@ -11,6 +11,7 @@ import (
 
 	"darkroom/internal/table"
 	"darkroom/internal/table/open"
+	"darkroom/transforms/dofn"
 	"darkroom/transforms/retry"
 	"darkroom/transforms/sink"
 )
@@ -18,7 +19,7 @@ import (
 const batchSize = 500
 
 func init() {
-	register.DoFn3x1[context.Context, table.Mutation, func(int64), error](&writeFn{})
+	dofn.Register3x1(&writeFn{})
 	register.Emitter1[int64]()
 	beam.RegisterType(reflect.TypeFor[table.Mutation]())
 	beam.RegisterCoder(reflect.TypeFor[table.Mutation](), encodeMutation, decodeMutation)
