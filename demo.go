@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -138,23 +141,28 @@ func awaitFigures(ctx context.Context, stats string, to time.Time) error {
 	}
 }
 
+// uploadFolder uploads the files of a folder, but not those of folders in it. A file that cannot be read or is refused is
+// skipped, and the reason is told.
 func uploadFolder(ctx context.Context, w io.Writer, dir, ingest string) (images []demoImage, skipped []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read folder: %w (give another with --demo=DIR)", err)
+		return nil, nil, fmt.Errorf("read folder: %w", err)
 	}
 	bar := newBar(w, "upload", int64(len(entries)))
 	for _, e := range entries {
-		if e.Type().IsRegular() {
+		if !e.IsDir() {
 			id, err := uploadFile(ctx, filepath.Join(dir, e.Name()), ingest)
+			var unreadable *fs.PathError
 			var refused *statusError
 			switch {
-			case errors.As(err, &refused) && refused.status == http.StatusUnsupportedMediaType:
-				skipped = append(skipped, e.Name())
+			case errors.As(err, &unreadable):
+				skipped = append(skipped, fmt.Sprintf("%s: %v", shown(e.Name()), unreadable.Err))
+			case errors.As(err, &refused) && refused.status < http.StatusInternalServerError:
+				skipped = append(skipped, fmt.Sprintf("%s: %s", shown(e.Name()), refused.detail))
 			case err != nil:
-				return nil, nil, fmt.Errorf("upload %s: %w", e.Name(), err)
+				return nil, nil, fmt.Errorf("upload %s: %w", shown(e.Name()), err)
 			default:
-				images = append(images, demoImage{file: e.Name(), id: id})
+				images = append(images, demoImage{file: shown(e.Name()), id: id})
 			}
 		}
 		_ = bar.Add(1) // a bar that cannot be drawn harms nothing
@@ -162,24 +170,44 @@ func uploadFolder(ctx context.Context, w io.Writer, dir, ingest string) (images 
 	return images, skipped, bar.Finish()
 }
 
-// uploadFile gives the file's name as the key, so that a second demo uploads nothing anew and a copy of a file under
-// another name is an image of its own.
+// shown is a file's name as it is printed in a line.
+func shown(name string) string {
+	if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+		return quoted
+	}
+	return name
+}
+
+// errNoFile is the error for what cannot be read to an end, as a pipe.
+var errNoFile = errors.New("not a file")
+
+// uploadFile uploads a file. The key is of its name and its bytes, so that a second demo uploads nothing anew and a copy
+// under another name is an image of its own.
 func uploadFile(ctx context.Context, path, ingest string) (id string, err error) {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errNoFile}
+	}
+	if err != nil {
+		return "", err
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, ingest+"/v1/images", f)
+	key := sha256.New()
+	fmt.Fprintf(key, "%s\x00", filepath.Base(path))
+	size, err := io.Copy(key, f)
 	if err != nil {
 		return "", err
 	}
-	info, err := f.Stat()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, ingest+"/v1/images", io.NewSectionReader(f, 0, size))
 	if err != nil {
 		return "", err
 	}
-	req.ContentLength = info.Size()
-	req.Header.Set("Idempotency-Key", "demo/"+filepath.Base(path))
+	req.ContentLength = size
+	req.Header.Set("Idempotency-Key", fmt.Sprintf("demo/%x", key.Sum(nil)))
 	req.Header.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", filepath.Base(path)))
 	var answer struct{ ID string }
 	err = doJSON(req, http.StatusCreated, &answer)
@@ -211,7 +239,7 @@ func printDemo(ctx context.Context, out io.Writer, images []demoImage, skipped [
 		return fmt.Errorf("print table: %w", err)
 	}
 	for _, s := range skipped {
-		fmt.Fprintf(out, "skipped %s: not an image\n", s)
+		fmt.Fprintf(out, "skipped %s\n", s)
 	}
 	var summary json.RawMessage
 	if err := getJSON(ctx, stats+"/v1/stats/summary", &summary); err != nil {

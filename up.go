@@ -51,6 +51,9 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error
 	if err != nil {
 		return fmt.Errorf("find folder %s: %w", c.Demo, err)
 	}
+	if _, err := os.ReadDir(demo); c.Demo != "" && err != nil {
+		return fmt.Errorf("demo: read folder: %w (give another with --demo=DIR)", err)
+	}
 	s, err := c.deploy(ctx, log, out)
 	if err != nil {
 		return err
