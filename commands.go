@@ -194,5 +194,5 @@ func listen(ctx context.Context, flag, addr string) (net.Listener, error) {
 // reason is the last part of an error of the net package, which alone says something to a person.
 func reason(err error) string {
 	text := err.Error()
-	return text[strings.LastIndex(text, ": ")+1:]
+	return strings.TrimPrefix(text[strings.LastIndex(text, ": ")+1:], " ")
 }
