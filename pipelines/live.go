@@ -121,6 +121,9 @@ func (l *Live) Resume(ctx context.Context) error {
 	}
 	l.from = 0
 	if !done.IsZero() {
+		if now := time.Now(); done.After(now) { // by the clock of a machine that is ahead
+			done = now
+		}
 		l.from = max(0, done.Add(-l.Lateness).Truncate(aggregate.Window).UnixMilli())
 	}
 	return nil
@@ -148,7 +151,7 @@ func (l *Live) Check(ctx context.Context, here bool) error {
 // Source implements Streaming.
 func (l *Live) Source() kafkaio.Source {
 	return kafkaio.Source{
-		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Skew: l.Skew.Milliseconds(),
+		Brokers: l.Kafka, Topic: l.EventsTopic, From: l.from, Resume: l.From == "resume", Skew: l.Skew.Milliseconds(),
 		Job: LiveName, Built: time.Now().UnixMilli(),
 	}
 }

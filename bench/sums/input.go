@@ -16,7 +16,7 @@ const (
 	// span is the event time over which the events are spread evenly, so that every window holds as many.
 	span = 5 * time.Minute
 	// base is the first event's time, in milliseconds since 1970.
-	base = 1_790_000_000_000
+	base = 1_600_000_000_000
 )
 
 // Input is a topic full of events.

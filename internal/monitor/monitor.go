@@ -187,7 +187,7 @@ func (m *Monitor) places(ctx context.Context) ([]place, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fetch offsets of %s: %w", m.target.Group, err)
 	}
-	ends, err := m.adm.ListEndOffsets(ctx, m.target.Topic)
+	ends, err := m.adm.ListCommittedOffsets(ctx, m.target.Topic)
 	if err == nil {
 		err = ends.Error()
 	}

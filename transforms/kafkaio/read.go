@@ -2,7 +2,7 @@
 //
 // Reading is a splittable DoFn over franz-go: one element a partition, whose restriction is a range of offsets. The
 // runner keeps the offsets with its own checkpoint, so that reading is exactly once on a runner that is. What a job has
-// read is also committed to a consumer group, for those who watch its lag: nothing is read back from there.
+// read is also committed to a consumer group, for those who watch its lag, and for a job that resumes without a checkpoint.
 package kafkaio
 
 import (
@@ -81,6 +81,8 @@ type Source struct {
 	// From is the event time, in milliseconds since 1970, to start at: each partition begins with its first record that
 	// is not older. Zero reads from the earliest record.
 	From int64
+	// Resume has each partition begin no later than where the job had done all, as its readers told Kafka.
+	Resume bool
 	// Job names the job, so that Drain can end its readers; empty if it never will be. Built is when the job was built,
 	// in milliseconds since 1970: an older wish to drain was for another.
 	Job   string
@@ -221,7 +223,7 @@ func (f *readFn) ProcessElement(ctx context.Context, wm *watermark, rt *sdf.Lock
 			wm.advance(at.UnixMilli() - f.Source.Skew)
 		}
 	}
-	c.commit(ctx, f.Source.Job)
+	c.commit(ctx, f.Source.Job, start)
 	if now := wm.ms.Load(); now/1000 > before/1000 {
 		tick(mtime.Time(now), now)
 	}
@@ -253,7 +255,8 @@ func (f *readFn) poll(ctx context.Context, c *reader, wm *watermark, rt *sdf.Loc
 			if !c.claim(rt, r) {
 				return got, rt.GetError()
 			}
-			wm.advance(r.Timestamp.UnixMilli() - f.Source.Skew)
+			// A record from the future would make all others late, until then.
+			wm.advance(min(r.Timestamp.UnixMilli(), time.Now().UnixMilli()) - f.Source.Skew)
 			if !r.Attrs.IsControl() {
 				emit(mtime.FromTime(r.Timestamp), newRecord(r))
 			}
@@ -374,35 +377,38 @@ func (f *readBoundedFn) read(ctx context.Context, c *reader, rt *sdf.LockRTracke
 	return true, nil
 }
 
-// firstOffset is where reading begins: the partition's first record that is not older than src.From.
+// firstOffset is where reading begins: the partition's first record that is not older than src.From. A job that resumes
+// begins no later than where it is settled: what was published late, while it was away, may be older.
 func firstOffset(ctx context.Context, src Source, partition int32) (int64, error) {
-	if src.From > 0 {
-		return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
-			return adm.ListOffsetsAfterMilli(ctx, src.From, src.Topic)
-		})
-	}
-	return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
-		return adm.ListStartOffsets(ctx, src.Topic)
+	return askOffset(src, func(adm *kadm.Client) (int64, error) {
+		if src.From <= 0 {
+			offsets, err := adm.ListStartOffsets(ctx, src.Topic)
+			return offsetOf(offsets, err, src.Topic, partition)
+		}
+		offsets, err := adm.ListOffsetsAfterMilli(ctx, src.From, src.Topic)
+		first, err := offsetOf(offsets, err, src.Topic, partition)
+		if err != nil || !src.Resume {
+			return first, err
+		}
+		if at, ok, err := settled(ctx, adm, src.Job, src.Topic, partition); err != nil || ok {
+			return min(first, at), err
+		}
+		return first, nil
 	})
 }
 
 func endOffset(ctx context.Context, src Source, partition int32) (int64, error) {
-	return listOffset(src, partition, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
-		return adm.ListEndOffsets(ctx, src.Topic)
+	return askOffset(src, func(adm *kadm.Client) (int64, error) {
+		offsets, err := adm.ListCommittedOffsets(ctx, src.Topic)
+		return offsetOf(offsets, err, src.Topic, partition)
 	})
 }
 
-func listOffset(src Source, partition int32,
-	list func(*kadm.Client) (kadm.ListedOffsets, error),
-) (int64, error) {
+func askOffset(src Source, ask func(*kadm.Client) (int64, error)) (int64, error) {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(src.Brokers...))
 	if err != nil {
 		return 0, fmt.Errorf("open kafka client: %w", err)
 	}
 	defer cl.Close()
-	offsets, err := list(kadm.NewClient(cl))
-	if err != nil {
-		return 0, fmt.Errorf("list offsets of %s: %w", src.Topic, err)
-	}
-	return offsetOf(offsets, src.Topic, partition)
+	return ask(kadm.NewClient(cl))
 }

@@ -45,14 +45,15 @@ type reader struct {
 	key       readerKey
 	cl        *kgo.Client
 	next      int64 // the offset of the next record
+	polled    int64 // that of the next record which the client will give
 	closeIdle *time.Timer
 	unfit     bool          // it must not be used again
 	budget    time.Duration // of its next call
 
 	endAsked, drainAsked, commitAsked, complained time.Time
 
-	behind    time.Time    // since when no record came, though the log has more
-	committed atomic.Int64 // what Kafka knows of next
+	behind time.Time             // since when no record came, though the log has more
+	told   atomic.Pointer[place] // what Kafka knows
 }
 
 type readerKey struct {
@@ -65,11 +66,12 @@ func (k readerKey) String() string { return fmt.Sprintf("%s/%d", k.topic, k.part
 // pool keeps the idle readers of this process, not of a DoFn: a runner uses several instances of a DoFn in turn, and
 // a call for a partition can go to any of them.
 type pool struct {
-	mu   sync.Mutex
-	idle map[readerKey][]*reader
+	mu     sync.Mutex
+	idle   map[readerKey][]*reader
+	passed map[string]trail // of each job's partition
 }
 
-var readers = pool{idle: map[readerKey][]*reader{}}
+var readers = pool{idle: map[readerKey][]*reader{}, passed: map[string]trail{}}
 
 // take returns a reader that stands at start: an idle one, else a new one.
 func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
@@ -82,6 +84,7 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 		options = append(options,
 			kgo.FetchMaxWait(250*time.Millisecond),
 			kgo.FetchMaxPartitionBytes(fetchBytes),
+			kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 			kgo.KeepControlRecords(),                    // they take offsets, which must be claimed like any other
 			kgo.ConsumeResetOffset(kgo.NoResetOffset()), // skipLost does it, and says so
 			kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{src.Topic: {partition: kgo.NewOffset().At(start)}}))
@@ -90,9 +93,7 @@ func (p *pool) take(src Source, partition int32, start int64) (*reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open kafka client: %w", err)
 	}
-	r := &reader{key: key, cl: cl, next: start, budget: minBudget, drainAsked: time.Now()}
-	r.committed.Store(-1)
-	return r, nil
+	return &reader{key: key, cl: cl, next: start, polled: start, budget: minBudget, drainAsked: time.Now()}, nil
 }
 
 func (p *pool) takeIdle(key readerKey, start int64) *reader {
@@ -108,9 +109,10 @@ func (p *pool) takeIdle(key readerKey, start int64) *reader {
 	return nil
 }
 
-// put gives a reader back; it is closed when nobody takes it again soon.
+// put gives a reader back; it is closed when nobody takes it again soon. One whose client has given records that were not
+// claimed, since something failed, would go on behind them.
 func (p *pool) put(r *reader) {
-	if r.unfit {
+	if r.unfit || r.polled > r.next {
 		r.cl.Close()
 		return
 	}
@@ -141,6 +143,7 @@ func (r *reader) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, e
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	fetches := r.cl.PollRecords(ctx, pollRecords)
+	fetches.EachRecord(func(record *kgo.Record) { r.polled = record.Offset + 1 }) // also where there is an error, too
 	for _, e := range fetches.Errors() {
 		if !errors.Is(e.Err, context.DeadlineExceeded) {
 			return nil, fmt.Errorf("fetch %s at offset %d: %w", r.key, r.next, e.Err)
@@ -152,11 +155,9 @@ func (r *reader) poll(ctx context.Context, wait time.Duration) ([]*kgo.Record, e
 	return fetches.Records(), nil
 }
 
-// claim claims a record that was polled. When the range has been split before it, whoever reads the rest needs another
-// reader: this one's client stands behind what it has polled.
+// claim claims a record that was polled. It returns false when the range has been split before it.
 func (r *reader) claim(rt *sdf.LockRTracker, record *kgo.Record) bool {
 	if !rt.TryClaim(record.Offset) {
-		r.unfit = true
 		return false
 	}
 	r.next = record.Offset + 1
@@ -242,21 +243,22 @@ func (r *reader) complain(ctx context.Context, err error) {
 func (r *reader) missing() bool { return !r.complained.IsZero() }
 
 func (r *reader) end(ctx context.Context) (int64, error) {
-	return r.list(ctx, (*kadm.Client).ListEndOffsets)
+	return r.list(ctx, (*kadm.Client).ListCommittedOffsets)
 }
 
 func (r *reader) list(ctx context.Context,
 	list func(*kadm.Client, context.Context, ...string) (kadm.ListedOffsets, error),
 ) (int64, error) {
 	offsets, err := list(kadm.NewClient(r.cl), ctx, r.key.topic)
-	if err != nil {
-		return 0, fmt.Errorf("list offsets of %s: %w", r.key, err)
-	}
-	return offsetOf(offsets, r.key.topic, r.key.partition)
+	return offsetOf(offsets, err, r.key.topic, r.key.partition)
 }
 
-// offsetOf finds the offset of a partition in a list. A topic that is not there is in the list with no partition.
-func offsetOf(offsets kadm.ListedOffsets, topic string, partition int32) (int64, error) {
+// offsetOf finds the offset of a partition in a list that was asked for. A topic that is not there is in the list with no
+// partition.
+func offsetOf(offsets kadm.ListedOffsets, err error, topic string, partition int32) (int64, error) {
+	if err != nil {
+		return 0, fmt.Errorf("list offsets of %s/%d: %w", topic, partition, err)
+	}
 	o, ok := offsets.Lookup(topic, partition)
 	if err := offsets.Error(); !ok && err != nil {
 		return 0, fmt.Errorf("list offsets of %s: %w", topic, err)
@@ -269,27 +271,3 @@ func offsetOf(offsets kadm.ListedOffsets, topic string, partition int32) (int64,
 	}
 	return o.Offset, nil
 }
-
-// commit tells Kafka, now and then, how far the reader of a job has come. Nothing reads it back but who watches the lag,
-// so it is done in the background, and what is not told now is told with the next.
-func (r *reader) commit(ctx context.Context, job string) {
-	next := r.next
-	if job == "" || r.committed.Load() == next || time.Since(r.commitAsked) < commitEvery {
-		return
-	}
-	r.commitAsked = time.Now()
-	place := kadm.Offsets{}
-	place.Add(kadm.Offset{Topic: r.key.topic, Partition: r.key.partition, At: next, LeaderEpoch: -1})
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commitTimeout)
-	go func() {
-		defer cancel()
-		if err := kadm.NewClient(r.cl).CommitAllOffsets(ctx, Group(job), place); err != nil {
-			slog.DebugContext(ctx, "tell how far the reader has come", "reader", r.key.String(), "error", err)
-			return
-		}
-		r.committed.Store(next)
-	}()
-}
-
-// Group is the consumer group to which the readers of a job tell how far they have come. It has no members.
-func Group(job string) string { return "darkroom-" + job }
