@@ -44,11 +44,13 @@ type Live struct {
 	Lateness  time.Duration `help:"How late an event may be and still be counted; repeats are known for as long." default:"24h"`
 	Skew      time.Duration `help:"How far events of one partition may be out of order before they count as late." default:"1s"`
 	From      string        `help:"Where to begin: resume, earliest, or the minute of a time in RFC 3339." default:"resume"`
-	Bounded   bool          `help:"Process what the topic holds now, then end."`
-	Reanalyse bool          `help:"Read every image again, also where its facts are known."`
+	Bounded   bool          `help:"Process what the topic holds now, from where --from says, then end."`
 	Eager     []string      `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
 	Deriving
 	MaxBytes int64 `help:"Derive nothing of images of more bytes." default:"67108864"`
+	// Reanalyse reads every image again, also where its facts are known. It is no flag: the rows have the versions of those
+	// that are there, so what is found must be the same.
+	Reanalyse bool `kong:"-"`
 
 	eager []recipe.Recipe
 	from  int64 // milliseconds since 1970; zero is the earliest record
