@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,16 +94,13 @@ func (o FlinkOptions) encode(streaming bool) map[string]any {
 // Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process. A streaming pipeline is
 // started once: two jobs would do the same work twice, to the same end.
 func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
-	if streaming {
-		_, err := f.REST.running(ctx, name)
-		if err == nil {
-			return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
-		}
-		if !errors.Is(err, ErrNoJob) {
-			return nil, err
-		}
+	before, err := f.REST.Jobs(ctx)
+	if err != nil {
+		return nil, err
 	}
-	var err error
+	if streaming && slices.ContainsFunc(before, func(j FlinkJob) bool { return j.Name == name && j.Running() }) {
+		return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
+	}
 	if o.BundleSize, err = bundleSize(pipeline, o.BundleSize); err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
@@ -112,10 +110,25 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 	if err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
-	// Beam's job server would forget the job and leave it running.
-	job.cancel = func(ctx context.Context) error { return f.REST.cancelAll(ctx, name) }
+	// Beam's job server would forget the job and leave it running. Of batches of one name this one alone is ended.
+	job.cancel = func(ctx context.Context) error {
+		own, err := f.REST.next(ctx, name, before)
+		if errors.Is(err, ErrNoJob) || err == nil && !own.Running() {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return f.REST.cancel(ctx, own)
+	}
 	// It knows no counters before the job ends.
-	job.counters = func(ctx context.Context) ([]Counter, error) { return f.REST.Counters(ctx, name) }
+	job.counters = func(ctx context.Context) ([]Counter, error) {
+		own, err := f.REST.next(ctx, name, before)
+		if err != nil {
+			return nil, err
+		}
+		return f.REST.counters(ctx, own)
+	}
 	return job, nil
 }
 

@@ -21,6 +21,10 @@ func (f FlinkREST) Counters(ctx context.Context, name string) ([]Counter, error)
 	if err != nil {
 		return nil, err
 	}
+	return f.counters(ctx, job)
+}
+
+func (f FlinkREST) counters(ctx context.Context, job FlinkJob) ([]Counter, error) {
 	var graph struct{ Vertices []struct{ ID string } }
 	if err := f.call(ctx, http.MethodGet, "/jobs/"+job.ID, nil, &graph); err != nil {
 		return nil, fmt.Errorf("get operators: %w", err)

@@ -159,11 +159,29 @@ func (f FlinkREST) Cancel(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	return f.cancel(ctx, j)
+}
+
+func (f FlinkREST) cancel(ctx context.Context, j FlinkJob) error {
 	if err := f.call(ctx, http.MethodPatch, "/jobs/"+j.ID+"?mode=cancel", nil, nil); err != nil {
-		return fmt.Errorf("cancel job %s: %w", name, err)
+		return fmt.Errorf("cancel job %s: %w", j.Name, err)
 	}
-	_, err = f.wait(ctx, j)
+	_, err := f.wait(ctx, j)
 	return err
+}
+
+// next is the first job of a name since the list was made, running or not.
+func (f FlinkREST) next(ctx context.Context, name string, since []FlinkJob) (FlinkJob, error) {
+	jobs, err := f.Jobs(ctx)
+	if err != nil {
+		return FlinkJob{}, err
+	}
+	for _, j := range slices.Backward(jobs) { // the newest is the first
+		if j.Name == name && !slices.ContainsFunc(since, func(o FlinkJob) bool { return o.ID == j.ID }) {
+			return j, nil
+		}
+	}
+	return FlinkJob{}, fmt.Errorf("find job %s on Flink: %w", name, ErrNoJob)
 }
 
 // cancelAll ends every job of a name that runs, if any does.
