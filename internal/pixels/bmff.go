@@ -19,8 +19,8 @@ type bmffWalk struct {
 	exifAt, exifLen    int64
 	properties         []bmffProperty
 	primary, exifItem  uint32
-	associated         map[uint32][]int // properties of the items, by their number in properties
-	located            map[uint32][]extent
+	associated         []int    // properties of the primary item, by their number in properties
+	exifParts          []extent // of the item that holds EXIF, up to two: only one in a single part is read
 	orientation        int64
 	trackW, trackH     int64
 	trackCount, offset int64
@@ -231,7 +231,8 @@ func (w *bmffWalk) meta(b []byte) error {
 	}
 	r := fields{b: b}
 	r.full()
-	w.still, w.associated, w.located = true, make(map[uint32][]int), make(map[uint32][]extent)
+	w.still, w.associated, w.exifParts = true, nil, nil
+	// First which items matter, so that of the others nothing is kept.
 	err := eachBox(r.b, func(kind string, b []byte) error {
 		r := fields{b: b}
 		switch kind {
@@ -240,12 +241,20 @@ func (w *bmffWalk) meta(b []byte) error {
 			w.primary = uint32(r.uint(wide(version >= 1)))
 		case "iinf":
 			return w.itemInfos(b)
+		}
+		return r.check(kind)
+	})
+	if err != nil {
+		return err
+	}
+	err = eachBox(r.b, func(kind string, b []byte) error {
+		switch kind {
 		case "iloc":
-			w.itemLocations(&r)
+			return w.itemLocations(b)
 		case "iprp":
 			return w.itemProperties(b)
 		}
-		return r.check(kind)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -289,39 +298,48 @@ func (w *bmffWalk) itemInfos(b []byte) error {
 }
 
 // itemLocations reads where in the file the items are.
-func (w *bmffWalk) itemLocations(r *fields) {
+func (w *bmffWalk) itemLocations(b []byte) error {
+	r := fields{b: b}
 	version, _ := r.full()
 	sizes := r.uint(2)
 	offsetLen, lengthLen, baseLen, indexLen := int(sizes>>12), int(sizes>>8&15), int(sizes>>4&15), int(sizes&15)
 	if max(offsetLen, lengthLen, baseLen, indexLen) > 8 {
-		r.short = true
-		return
+		return malformed("the image has places of items in numbers of more than 8 bytes")
+	}
+	if version == 0 {
+		indexLen = 0
 	}
 	for range r.uint(wide(version >= 2)) {
 		id := uint32(r.uint(wide(version >= 2)))
 		method := int64(0)
 		if version >= 1 {
 			method = r.uint(2) & 15
-		} else {
-			indexLen = 0
 		}
 		r.uint(2)
 		base := r.uint(baseLen)
-		for range r.uint(2) {
+		parts := r.uint(2)
+		if parts > 1 && indexLen+offsetLen+lengthLen == 0 {
+			return malformed("the image has an item of %d parts, none of which has a place", parts)
+		}
+		for range parts {
 			r.uint(indexLen)
 			e := extent{at: base + r.uint(offsetLen), length: r.uint(lengthLen)}
 			if r.short {
-				return
+				break
 			}
-			if method == 0 { // others are inside of the box itself, or of another item
-				w.located[id] = append(w.located[id], e)
-				w.need = max(w.need, min(e.at+max(e.length, 1), toEnd-1))
+			if method != 0 { // inside of the box itself, or of another item
+				continue
+			}
+			w.need = max(w.need, min(e.at+max(e.length, 1), toEnd-1))
+			if id == w.exifItem && len(w.exifParts) < 2 {
+				w.exifParts = append(w.exifParts, e)
 			}
 		}
 		if r.short {
-			return
+			break
 		}
 	}
+	return r.check("iloc")
 }
 
 // itemProperties reads the properties and which items have them.
@@ -367,7 +385,9 @@ func (w *bmffWalk) associations(r *fields) {
 			if flags&1 != 0 {
 				n = n<<8 | r.uint(1)
 			}
-			w.associated[id] = append(w.associated[id], int(n))
+			if id == w.primary {
+				w.associated = append(w.associated, int(n))
+			}
 		}
 		if r.short {
 			return
@@ -385,7 +405,7 @@ var (
 // picture takes the size and the orientation of the primary item.
 func (w *bmffWalk) picture() error {
 	var sized bool
-	for _, n := range w.associated[w.primary] {
+	for _, n := range w.associated {
 		if n == 0 { // no property
 			continue
 		}
@@ -409,7 +429,7 @@ func (w *bmffWalk) picture() error {
 	if !sized {
 		return malformed("the image does not say how large its picture is")
 	}
-	if e := w.located[w.exifItem]; len(e) == 1 && e[0].length <= w.lim.MaxMetadata {
+	if e := w.exifParts; len(e) == 1 && e[0].length <= w.lim.MaxMetadata {
 		w.exifAt, w.exifLen = e[0].at, e[0].length
 	}
 	return nil
@@ -419,11 +439,15 @@ func (w *bmffWalk) picture() error {
 func (w *bmffWalk) track(b []byte) error {
 	var t bmffWalk
 	var handler string
-	path := map[string]bool{"mdia": true, "minf": true, "stbl": true}
+	path := []string{"mdia", "minf", "stbl"} // each in the one before, and no deeper
+	depth := 0
 	var walk func(kind string, b []byte) error
 	walk = func(kind string, b []byte) error {
-		if path[kind] {
-			return eachBox(b, walk)
+		if depth < len(path) && kind == path[depth] {
+			depth++
+			err := eachBox(b, walk)
+			depth--
+			return err
 		}
 		r := fields{b: b}
 		switch kind {

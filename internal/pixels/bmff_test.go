@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -46,6 +47,57 @@ func meta(at int, properties ...[]byte) []byte {
 		iloc(at, 11, at+11, exif),
 		box("iprp", box("ipco", properties...),
 			box("ipma", u32(0), u32(1), u16(1), []byte{byte(len(properties))}, associated)))
+}
+
+// freeExtents has n items in its table of places, each with so many extents as can be counted, of no bytes.
+func freeExtents(n int) []byte {
+	item := slices.Concat(u16(1), u16(0), u16(0xffff))
+	return slices.Concat(box("ftyp", []byte("avif"), u32(0), []byte("mif1")), box("meta",
+		u32(0), box("pitm", u32(0), u16(1)), box("iprp", box("ipco", ispe(20, 11)), box("ipma", u32(0), u32(1), u16(1), []byte{1, 1})),
+		box("iloc", u32(0), u16(0), u16(n), bytes.Repeat(item, n))), mdat)
+}
+
+// nested has n boxes in each other where a track has one.
+func nested(n int) []byte {
+	var b []byte
+	for i := range n {
+		b = append(be.AppendUint32(b, uint32(8*(n-i))), "mdia"...)
+	}
+	return slices.Concat(box("ftyp", []byte("avif"), u32(0), []byte("mif1")), box("moov", box("trak", b)))
+}
+
+// Neither counts of what takes no bytes nor boxes in boxes make work or memory that the file does not pay for.
+func TestWorkOfBoxesIsBounded(t *testing.T) {
+	for name, c := range map[string]struct {
+		code string
+		data []byte
+	}{
+		"extents of no bytes": {"malformed", freeExtents(10_000)},
+		"nested boxes":        {"truncated", nested(120_000)},
+	} {
+		var err error
+		var stack uint64
+		n := allocated(func() { stack = stackOf(func() { _, err = probe(c.data) }) })
+		if pixels.CodeOf(err) != c.code || n > 4<<20 || stack > 4<<20 {
+			t.Errorf("%s: code %q, %d bytes and %d of stack", name, pixels.CodeOf(err), n, stack)
+		}
+	}
+}
+
+// stackOf returns how much larger the stacks are after f ran on one of its own.
+func stackOf(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	done, end := make(chan struct{}), make(chan struct{})
+	go func() {
+		f()
+		close(done)
+		<-end
+	}()
+	<-done
+	runtime.ReadMemStats(&after)
+	close(end)
+	return after.StackInuse - min(before.StackInuse, after.StackInuse)
 }
 
 var mdat = box("mdat", []byte("some pixels"), u32(0), sampleExif)

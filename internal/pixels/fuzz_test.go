@@ -10,6 +10,7 @@ func FuzzProbe(f *testing.F) {
 	for _, s := range samples(f) {
 		f.Add(s.data)
 	}
+	f.Add(freeExtents(100))
 	f.Fuzz(func(t *testing.T, b []byte) { checkAnswer(t, b) })
 }
 
