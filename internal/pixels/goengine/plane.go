@@ -15,6 +15,7 @@ func (p plane) row(y int) []byte { return p.pix[y*p.stride:][:p.w] }
 // flat returns a plane whose rows follow each other without a gap: p itself if it is so already.
 func (p plane) flat() plane {
 	if p.stride == p.w {
+		p.pix = p.pix[:p.w*p.h] // a view goes on where what it is of does
 		return p
 	}
 	q := newPlane(p.w, p.h)
