@@ -1,88 +1,37 @@
 package pixels
 
 import (
-	"errors"
-	"io"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/bep/imagemeta"
 )
 
 const (
-	maxCameraLen  = 128
-	maxTagLen     = 256 // bytes of a tag's value; the ones of interest are short
-	maxTags       = 1000
-	maxExifReads  = 1024 // reads of at most 4 KiB; imagemeta does one for each tag that it passes over
-	exifTime      = "2006:01:02 15:04:05"
-	exifNamespace = "IFD0"
+	maxCameraLen = 128
+	maxTagLen    = 256 // bytes of artist and copyright
+	exifTime     = "2006:01:02 15:04:05"
 )
-
-var errTooMuchExif = errors.New("the EXIF takes too much work")
 
 // exif takes orientation, camera and time from a block of EXIF, which is a TIFF without pixels, or from a TIFF. What is
 // broken or missing is left as it was.
-func (p *probe) exif(r io.ReadSeeker) {
-	tags := exifTags(r)
-	if o, ok := tags["Orientation"].(uint16); ok && o >= 1 && o <= 8 {
+func (p *probe) exif(src exifSource) {
+	tags := readExifTags(src)
+	if o := tags.numbers[exifOrientation]; o >= 1 && o <= 8 {
 		p.facts.Orientation = int64(o)
 	}
-	text := func(name string) string {
-		s, _ := tags[name].(string)
-		return s
-	}
-	if c := cameraName(text("Make"), text("Model")); c != "" {
+	if c := cameraName(tags.texts[exifMake], tags.texts[exifModel]); c != "" {
 		p.facts.Camera = c
 	}
-	if a := cut(cleanText(text("Artist")), maxTagLen); a != "" {
+	if a := cut(cleanText(tags.texts[exifArtist]), maxTagLen); a != "" {
 		p.facts.Artist = a
 	}
-	if c := cut(cleanText(text("Copyright")), maxTagLen); c != "" {
+	if c := cut(cleanText(tags.texts[exifCopyright]), maxTagLen); c != "" {
 		p.facts.Copyright = c
 	}
-	if t := takenAt(text("DateTimeOriginal"), text("OffsetTimeOriginal")); t != "" {
+	if t := takenAt(tags.texts[exifTimeOriginal], tags.texts[exifOffsetOriginal]); t != "" {
 		p.facts.TakenAt = t
 	}
-}
-
-// exifTags returns the tags of interest, by name. It returns what was read before a fault, and so never an error.
-func exifTags(r io.ReadSeeker) (tags map[string]any) {
-	tags = make(map[string]any)
-	// The library recovers from its own panics; this is for those it does not foresee.
-	defer func() { _ = recover() }()
-	wanted := map[string]string{
-		"Make": exifNamespace, "Model": exifNamespace, "Orientation": exifNamespace,
-		"Artist": exifNamespace, "Copyright": exifNamespace,
-		"DateTimeOriginal": exifNamespace + "/ExifIFDP", "OffsetTimeOriginal": exifNamespace + "/ExifIFDP",
-	}
-	_, _ = imagemeta.Decode(imagemeta.Options{
-		R:               &frugal{ReadSeeker: r, reads: maxExifReads},
-		ImageFormat:     imagemeta.TIFF,
-		Sources:         imagemeta.EXIF,
-		ShouldHandleTag: func(t imagemeta.TagInfo) bool { return wanted[t.Tag] == t.Namespace },
-		HandleTag: func(t imagemeta.TagInfo) error {
-			tags[t.Tag] = t.Value
-			return nil
-		},
-		LimitNumTags: maxTags,
-		LimitTagSize: maxTagLen,
-	})
-	return tags
-}
-
-// frugal ends after a number of reads, so that directories that overlap cannot keep the decoder busy.
-type frugal struct {
-	io.ReadSeeker
-	reads int
-}
-
-func (f *frugal) Read(b []byte) (int, error) {
-	if f.reads--; f.reads < 0 {
-		return 0, errTooMuchExif
-	}
-	return f.ReadSeeker.Read(b)
 }
 
 // cameraName joins make and model, or leaves the make out if the model begins with it, wholly ("Canon", "Canon EOS 5D")

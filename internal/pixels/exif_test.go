@@ -1,7 +1,9 @@
 package pixels_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -45,7 +47,7 @@ func TestCamera(t *testing.T) {
 		{"Apple", "", "Apple"},
 		{"", "Pixel 9", "Pixel 9"},
 		{"  \x00", "\x00", ""},
-		{"A\tB", "C\r\nD", "AB CD"},
+		{"A\tB", "C\r\nD", "A B C D"},
 		{"Le\xefca", "M", "Le\uFFFDca M"},
 		{long, "", long[:128]},
 		{"x" + long, "", ("x" + long)[:127]}, // no half of a character
@@ -114,28 +116,95 @@ func TestBrokenEXIFKeepsWhatWasReadBefore(t *testing.T) {
 	}
 }
 
-// TestEXIFWorkIsBounded has 60 pointers to one long directory before the time, which is then not reached.
-func TestEXIFWorkIsBounded(t *testing.T) {
-	const at, entries = 1000, 100
-	pointers := make([]uint32, 60)
-	for i := range pointers {
-		pointers[i] = at
-	}
-	block := exifOf(le, []tag{{tagMake, "ACME\x00"}, {0x14a, pointers}}, tag{tagTaken, "2018:07:14 18:21:05\x00"})
-	block = append(block, make([]byte, at-len(block))...)
-	// Each entry claims more values than imagemeta reads, so that it does not count the tag.
-	block = le.AppendUint16(block, entries)
-	for range entries {
-		block = le.AppendUint32(le.AppendUint16(le.AppendUint16(block, 0x9999), 4), 1<<20)
-		block = le.AppendUint32(block, 0)
-	}
+// A field that cannot be read, of whatever kind, says nothing about the next.
+func TestBrokenFieldsArePassedOver(t *testing.T) {
 	image := jpegOf(t, picture(20, 11))
-	if f := described(t, image, block); f.Camera != "ACME" || f.TakenAt != "" {
-		t.Errorf("after too much work: %+v", f)
+	type field struct {
+		typ          uint16
+		count, value uint32
 	}
-	le.PutUint16(block[at:], 1)
-	if f := described(t, image, block); f.TakenAt == "" {
-		t.Errorf("after little work: %+v", f)
+	for name, bad := range map[string]field{
+		"a type that is not known": {99, 3, 20}, "UTF-8 beyond the block": {129, 40, 9000},
+		"beyond the block":           {2, 40, 9000},
+		"a length beyond all bounds": {2, 0xffffff, 0x7fffffff}, "no type": {0, 0, 0}, "of no length": {4, 0, 0},
+		"the largest": {0xffff, 0xffffffff, 0xffffffff}, "rational beyond the block": {5, 1, 0xfffffff0},
+	} {
+		for _, order := range []binary.AppendByteOrder{le, be} {
+			// An entry before each of those that are wanted, of the same tag.
+			main := []tag{
+				{tagMake, uint32(0)}, {tagMake, "ACME\x00"}, {tagOrientation, uint32(0)}, {tagOrientation, uint16(6)},
+				{0x8298, uint32(0)}, {0x8298, "me\x00"},
+			}
+			block := exifOf(order, main, tag{tagTaken, uint32(0)}, tag{tagTaken, "2018:07:14 18:21:05\x00"})
+			spoil := func(at int) {
+				copy(block[at+2:], slices.Concat(
+					order.AppendUint16(nil, bad.typ), order.AppendUint32(nil, bad.count), order.AppendUint32(nil, bad.value)))
+			}
+			for _, entry := range []int{0, 2, 4} {
+				spoil(10 + 12*entry)
+			}
+			spoil(len(block) - len("2018:07:14 18:21:05\x00") - 4 - 2*12)
+			want := pixels.Facts{
+				Format: pixels.JPEG, Width: 20, Height: 11, Frames: 1, Orientation: 6, Camera: "ACME", Copyright: "me",
+				TakenAt: "2018-07-14T18:21:05",
+			}
+			if f := described(t, image, block); f != want {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+	}
+}
+
+// Numbers may have any of the lengths of TIFF 6.0, and texts be of EXIF 3.0's type.
+func TestTypesOfEXIF(t *testing.T) {
+	image := jpegOf(t, picture(20, 11))
+	for _, order := range []binary.AppendByteOrder{le, be} {
+		block := exifOf(order, []tag{{tagMake, "Jörg\x00"}, {tagOrientation, uint32(6)}})
+		copy(block[10+2:], order.AppendUint16(nil, 129))
+		if f := described(t, image, block); f.Orientation != 6 || f.Camera != "Jörg" {
+			t.Errorf("%+v", f)
+		}
+	}
+	block := exifOf(le, []tag{{tagOrientation, uint16(6)}})
+	block[10+2] = 1
+	if f := described(t, image, block); f.Orientation != 6 {
+		t.Errorf("an orientation of one byte: %+v", f)
+	}
+}
+
+// A text that is too long is cut, before a character that does not fit.
+func TestLongTextsAreCut(t *testing.T) {
+	image := jpegOf(t, picture(20, 11))
+	for _, n := range []int{200, 255, 256, 257, 300, 1022, 1023, 1024, 1025, 5000} {
+		text := strings.Repeat("x", n%2) + strings.Repeat("é", n/2)
+		f := described(t, image, exifOf(be, []tag{{0x013b, text + "\x00"}, {0x8298, strings.Repeat(" ", 900) + text}}))
+		want := text[:min(n, 256-n%2)]
+		if f.Artist != want {
+			t.Errorf("%d bytes: artist %q, of %d bytes", n, f.Artist, len(f.Artist))
+		}
+		if !strings.HasPrefix(text, f.Copyright) || len(f.Copyright) < 120 {
+			t.Errorf("%d bytes: copyright %q", n, f.Copyright)
+		}
+	}
+}
+
+// TestEXIFWorkIsBounded has directories of all the entries that can be counted, each with a text as long as the block.
+func TestEXIFWorkIsBounded(t *testing.T) {
+	const entries = 0xffff
+	block := append(tiffHeader(le), le.AppendUint16(nil, entries)...)
+	for i := range entries {
+		block = le.AppendUint16(le.AppendUint16(block, []uint16{tagMake, tagModel, 0x8298, 0x8769}[i%4]), 2)
+		block = le.AppendUint32(le.AppendUint32(block, 12*entries), 8)
+	}
+	image := pngOf(t, picture(20, 11))
+	n := allocated(func() {
+		f, err := pixels.Probe(bytes.NewReader(pngWith(image, "eXIf", block)), pixels.Limits{MaxMetadata: 1 << 20})
+		if err != nil || f.Width != 20 {
+			t.Errorf("%+v, %v", f, err)
+		}
+	})
+	if n > uint64(5*len(block)) {
+		t.Errorf("allocates %d bytes for a block of %d", n, len(block))
 	}
 }
 

@@ -1,6 +1,7 @@
 package pixels_test
 
 import (
+	"strings"
 	"testing"
 
 	"darkroom/internal/pixels"
@@ -39,6 +40,7 @@ func FuzzSniff(f *testing.F) {
 func FuzzExif(f *testing.F) {
 	image := jpegOf(f, picture(20, 11))
 	f.Add(sampleExif)
+	f.Add(exifOf(le, []tag{{tagMake, uint32(0)}, {tagOrientation, uint32(6)}, {0x8298, strings.Repeat("é", 300)}}))
 	circles := []tag{{tagMake, "ACME"}, {0x14a, []uint32{8, 8, 8, 8, 8, 8, 8, 8}}}
 	f.Add(exifOf(le, circles, tag{tagTaken, "2018:07:14 18:21:05"}))
 	f.Fuzz(func(t *testing.T, exif []byte) {
