@@ -141,7 +141,7 @@ func TestPlan(t *testing.T) {
 		{pixels.Output{Width: 8000}, image.Pt(40, 30), image.Pt(40, 30), image.Pt(40, 30)},
 		{pixels.Output{Width: 80, Enlarge: true}, image.Pt(40, 30), image.Pt(80, 60), image.Pt(80, 60)},
 		{pixels.Output{Width: 10}, image.Pt(4000, 1), image.Pt(10, 1), image.Pt(10, 1)},
-		{pixels.Output{Width: 16383, Height: 0, Enlarge: true}, image.Pt(1, 100_000), image.Pt(16383, 16383), image.Pt(16383, 16383)},
+		{pixels.Output{Width: 16383, Height: 0, Enlarge: true}, image.Pt(1, 100_000), image.Pt(1, 16383), image.Pt(1, 16383)},
 		{pixels.Output{Width: 100, Height: 100, Fit: pixels.Cover}, image.Pt(4000, 3000), image.Pt(133, 100), image.Pt(100, 100)},
 		{pixels.Output{Width: 100, Height: 100, Fit: pixels.Cover}, image.Pt(3000, 4000), image.Pt(100, 133), image.Pt(100, 100)},
 		{pixels.Output{Width: 100, Height: 50, Fit: pixels.Cover}, image.Pt(50, 50), image.Pt(50, 50), image.Pt(50, 25)},
@@ -174,6 +174,30 @@ func TestPlanHolds(t *testing.T) {
 			t.Fatalf("%v is cut of %v", size, whole)
 		case o.Fit == pixels.Cover && whole.X > size.X+1 && whole.Y > size.Y+1:
 			t.Fatalf("%v of %v is cut in both directions", size, whole)
+		}
+	})
+}
+
+// Inside keeps the ratio of the sides, also where an image is longer than the formats have room for.
+func TestInsideKeepsTheRatio(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		side, wanted := rapid.IntRange(1, 100_000), rapid.IntRange(0, 16383)
+		full := image.Pt(side.Draw(t, "w"), side.Draw(t, "h"))
+		o := pixels.Output{
+			Width: wanted.Draw(t, "width"), Height: wanted.Draw(t, "height"), Enlarge: rapid.Bool().Draw(t, "enlarge"),
+		}
+		if o.Width == 0 && o.Height == 0 {
+			t.Skip("no box")
+		}
+		_, size := o.Plan(full)
+		if size.X < 1 || size.Y < 1 || size.X > 16383 || size.Y > 16383 {
+			t.Fatalf("%v", size)
+		}
+		// Each side is rounded, and has a pixel in any case.
+		scaleX, scaleY := float64(size.X)/float64(full.X), float64(size.Y)/float64(full.Y)
+		rounding := 0.5/float64(full.X) + 0.5/float64(full.Y) + 1e-9
+		if d := scaleX - scaleY; d > rounding && size.X > 1 || -d > rounding && size.Y > 1 {
+			t.Fatalf("%v becomes %v", full, size)
 		}
 	})
 }

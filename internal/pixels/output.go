@@ -144,9 +144,9 @@ func (o Output) Plan(full image.Point) (whole, size image.Point) {
 	o = o.orDefault()
 	w, h := float64(full.X), float64(full.Y)
 	if o.Fit == Inside {
-		scale := math.Inf(1)
+		scale := min(MaxSide/w, MaxSide/h) // together, so that a long image keeps its ratio
 		if o.Width > 0 {
-			scale = float64(o.Width) / w
+			scale = min(scale, float64(o.Width)/w)
 		}
 		if o.Height > 0 {
 			scale = min(scale, float64(o.Height)/h)
