@@ -24,9 +24,12 @@ func decodeGIF(data []byte, facts pixels.Facts, all bool) (*animation, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &animation{loops: max(g.LoopCount+1, 0)} // 0 is for ever in both, -1 is once
-	if g.LoopCount == 0 {
-		a.loops = 0
+	a := &animation{}
+	switch { // 0 is for ever in both; the library counts what comes after the first time, and -1 is for none
+	case g.LoopCount < 0:
+		a.loops = 1
+	case g.LoopCount > 0:
+		a.loops = g.LoopCount + 1
 	}
 	for i, m := range g.Image {
 		after := keep

@@ -4,6 +4,7 @@ package pixelstest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"image"
 	"image/color"
@@ -27,7 +28,7 @@ func Run(t *testing.T, e pixels.Engine) {
 		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "Crop": s.crop,
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
 		"FullColour": s.fullColour, "Fixtures": s.fixtures,
-		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation,
+		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
 		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"Efforts":     s.efforts,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
@@ -557,6 +558,38 @@ func (s suite) animation(t *testing.T) {
 		}
 		back := s.open(t, file, pixels.DecodeOptions{AllFrames: true})
 		s.check(t, encode(t, back, pixels.EncodeOptions{Format: pixels.GIF, Animate: true}), frames, crop, size)
+	}
+}
+
+// loops has animations that are shown once, for ever and four times, which image/gif counts as -1, 0 and 3.
+func (s suite) loops(t *testing.T) {
+	s.need(t, pixels.GIF, pixels.GIF)
+	for count, shown := range map[int]uint16{-1: 1, 0: 0, 3: 4} {
+		var b bytes.Buffer
+		frames := []*image.Paletted{quadrants(20, 10, 0), quadrants(20, 10, 5)}
+		if err := gif.EncodeAll(&b, &gif.GIF{Image: frames, Delay: []int{10, 20}, LoopCount: count}); err != nil {
+			t.Fatal(err)
+		}
+		again := func(file []byte, from string) {
+			p := s.open(t, file, pixels.DecodeOptions{AllFrames: true})
+			file = encode(t, p, pixels.EncodeOptions{Format: pixels.GIF, Animate: true})
+			if g, err := gif.DecodeAll(bytes.NewReader(file)); err != nil || g.LoopCount != count {
+				t.Errorf("%s with a loop count of %d: as GIF %d: %v", from, count, g.LoopCount, err)
+			}
+		}
+		again(b.Bytes(), "GIF")
+		if s.encodes(pixels.WebP) && s.decodes(pixels.WebP) {
+			p := s.open(t, b.Bytes(), pixels.DecodeOptions{AllFrames: true})
+			file := encode(t, p, pixels.EncodeOptions{Format: pixels.WebP, Quality: 80, Animate: true})
+			at := bytes.Index(file, []byte("ANIM\x06\x00\x00\x00"))
+			if at < 0 {
+				t.Fatal("the WebP has no animation")
+			}
+			if got := binary.LittleEndian.Uint16(file[at+12:]); got != shown {
+				t.Errorf("a loop count of %d: as WebP shown %d times", count, got)
+			}
+			again(file, "WebP")
+		}
 	}
 }
 
