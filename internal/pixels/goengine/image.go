@@ -137,34 +137,78 @@ func decodeTIFF(data []byte, facts pixels.Facts) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
+	f.invertFax(data)
 	f.profile = parseProfile(tiffProfile(data))
 	return f, nil
 }
 
-// tiffICC is the tag of a profile (ICC.1:2022, B.3).
-const tiffICC = 34675
+// Tags of TIFF 6.0, and of a profile (ICC.1:2022, B.3).
+const (
+	tiffCompression = 259
+	tiffPhotometric = 262
+	tiffICC         = 34675
+)
+
+// invertFax makes white of black where the library takes a fax whose zeros are black for one whose zeros are white: what
+// Group 3 and 4 call white is always a zero (TIFF 6.0, sections 10 and 11).
+func (f *frame) invertFax(data []byte) {
+	compression, photometric := tiffNumber(data, tiffCompression), tiffNumber(data, tiffPhotometric)
+	if len(f.colour) != 1 || compression < 2 || compression > 4 || photometric != 1 {
+		return
+	}
+	p := f.colour[0]
+	for y := range p.h {
+		row := p.row(y)
+		for x, v := range row {
+			row[x] = 255 - v
+		}
+	}
+}
+
+// tiffNumber returns the number of 16 or 32 bits that a tag of the first page has; zero if there is none.
+func tiffNumber(b []byte, tag uint16) uint32 {
+	e, order := tiffEntry(b, tag)
+	switch {
+	case e == nil:
+		return 0
+	case order.Uint16(e[2:]) == 3:
+		return uint32(order.Uint16(e[8:]))
+	}
+	return order.Uint32(e[8:])
+}
 
 // tiffProfile returns the profile of the first page; nil if there is none.
 func tiffProfile(b []byte) []byte {
+	e, order := tiffEntry(b, tiffICC)
+	if e == nil {
+		return nil
+	}
+	size, from := uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:]))
+	if from+size > uint64(len(b)) {
+		return nil
+	}
+	return b[from : from+size]
+}
+
+// tiffEntry returns the entry of a tag in the first page's directory, which is sorted by them; nil if there is none.
+func tiffEntry(b []byte, tag uint16) ([]byte, binary.ByteOrder) {
 	var order binary.ByteOrder = binary.LittleEndian
 	if b[0] == 'M' {
 		order = binary.BigEndian
 	}
 	at := uint64(order.Uint32(b[4:]))
 	if at+2 > uint64(len(b)) {
-		return nil
+		return nil, order
 	}
-	for e := b[at+2:]; len(e) >= 12; e = e[12:] {
-		if tag := order.Uint16(e); tag > tiffICC {
-			return nil
-		} else if tag < tiffICC {
-			continue
+	n := order.Uint16(b[at:])
+	for e := b[at+2:]; n > 0 && len(e) >= 12; e = e[12:] {
+		n--
+		switch t := order.Uint16(e); {
+		case t == tag:
+			return e[:12], order
+		case t > tag:
+			return nil, order
 		}
-		size, from := uint64(order.Uint32(e[4:])), uint64(order.Uint32(e[8:]))
-		if from+size > uint64(len(b)) {
-			return nil
-		}
-		return b[from : from+size]
 	}
-	return nil
+	return nil, order
 }
