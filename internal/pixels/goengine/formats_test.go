@@ -101,6 +101,56 @@ func TestOrientation(t *testing.T) {
 	}
 }
 
+// A turned or mirrored picture has the colours where the picture as it is stored has them, also where the last sample of
+// chroma sticks out.
+func TestOrientationMovesNoColour(t *testing.T) {
+	for _, size := range []image.Point{{32, 16}, {33, 16}, {32, 17}, {33, 17}} {
+		m := image.NewNRGBA(image.Rectangle{Max: size})
+		for y := range size.Y {
+			for x := range size.X {
+				c := color.NRGBA{200, 40, 40, 255}
+				if (x/4+y/4)%2 == 0 {
+					c = color.NRGBA{40, 60, 200, 255}
+				}
+				m.SetNRGBA(x, y, c)
+			}
+		}
+		data := encoded(t, func(b *bytes.Buffer) error { return jpeg.Encode(b, m, &jpeg.Options{Quality: 95}) })
+		shown := func(o int64) *image.NRGBA {
+			facts := pixels.Facts{
+				Format: pixels.JPEG, Width: int64(size.X), Height: int64(size.Y), Frames: 1, Orientation: o,
+			}
+			p, err := goengine.New().Decode(data, facts, pixels.DecodeOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pixelsOf(t, p)
+		}
+		stored := shown(1)
+		// Where the pixel at x, y of what is shown is in what is stored.
+		for o, from := range map[int64]func(x, y int) (int, int){
+			2: func(x, y int) (int, int) { return size.X - 1 - x, y },
+			3: func(x, y int) (int, int) { return size.X - 1 - x, size.Y - 1 - y },
+			4: func(x, y int) (int, int) { return x, size.Y - 1 - y },
+			5: func(x, y int) (int, int) { return y, x },
+			6: func(x, y int) (int, int) { return y, size.Y - 1 - x },
+			7: func(x, y int) (int, int) { return size.X - 1 - y, size.Y - 1 - x },
+			8: func(x, y int) (int, int) { return size.X - 1 - y, x },
+		} {
+			got := shown(o)
+			want := image.NewNRGBA(got.Rect)
+			for y := range want.Rect.Dy() {
+				for x := range want.Rect.Dx() {
+					want.Set(x, y, stored.At(from(x, y)))
+				}
+			}
+			if d := psnr(t, got, want); d < 45 {
+				t.Errorf("%v with orientation %d: %.1f dB", size, o, d)
+			}
+		}
+	}
+}
+
 func TestShrinkOnLoadNeverGoesBelowWhatIsNeeded(t *testing.T) {
 	data := read(t, photos+"/picosdeeuropa.jpg")
 	full := decode(t, data, pixels.DecodeOptions{})

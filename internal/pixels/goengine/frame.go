@@ -26,6 +26,10 @@ func (f *frame) oriented(o int64) *frame {
 	if o < 2 || o > 8 {
 		return f
 	}
+	mirrorX, mirrorY := o == 2 || o == 3 || o == 7 || o == 8, o == 3 || o == 4 || o == 6 || o == 7
+	if mirrorX && f.w%f.chromaX != 0 || mirrorY && f.h%f.chromaY != 0 {
+		f = f.fullChroma() // the first sample would stand for fewer pixels than the others, not the last
+	}
 	g := *f
 	g.colour = make([]plane, len(f.colour))
 	for i, p := range f.colour {
