@@ -50,6 +50,9 @@ func decodeJPEG(data []byte, facts pixels.Facts, atLeast image.Point) (*frame, e
 
 // isYCC tells whether three components are Y, Cb and Cr, as libjpeg does.
 func (d *jpegDecoder) isYCC() bool {
+	if d.jfif {
+		return true
+	}
 	if d.adobe >= 0 {
 		return d.adobe != 0
 	}

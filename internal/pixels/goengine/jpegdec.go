@@ -23,6 +23,7 @@ const (
 	markDQT   = 0xdb
 	markDNL   = 0xdc
 	markDRI   = 0xdd
+	markAPP0  = 0xe0
 	markAPP2  = 0xe2
 	markAPP14 = 0xee
 )
@@ -39,6 +40,7 @@ type jpegComponent struct {
 	dcTab      *huffman
 	acTab      *huffman
 	prediction int32
+	scanned    bool
 	out        plane   // whole blocks; cut at the end
 	stored     []int16 // the coefficients of a progressive image, in the order of the stream
 }
@@ -61,6 +63,7 @@ type jpegDecoder struct {
 	hasQuant      [4]bool
 	dc, ac        [4]*huffman
 	eobRun        int
+	jfif          bool
 	adobe         int // the transform that an Adobe segment tells; -1 without one
 	profile       iccChunks
 	bits          bitReader
@@ -108,6 +111,8 @@ func (d *jpegDecoder) decode(facts pixels.Facts) error {
 			err = d.quantTables(segment)
 		case m == markDRI && len(segment) >= 2:
 			d.interval = int(binary.BigEndian.Uint16(segment))
+		case m == markAPP0 && len(segment) >= 14 && string(segment[:5]) == "JFIF\x00":
+			d.jfif = true
 		case m == markAPP2:
 			d.profile.add(segment)
 		case m == markAPP14 && len(segment) >= 12 && string(segment[:5]) == "Adobe":
@@ -130,6 +135,11 @@ func (d *jpegDecoder) decode(facts pixels.Facts) error {
 	}
 	for i := range d.comps {
 		c := &d.comps[i]
+		if !c.scanned {
+			for j := range c.out.pix {
+				c.out.pix[j] = 128 // as coefficients of zero give
+			}
+		}
 		// The last samples of a reduced plane may stand for fewer than the others.
 		c.out.w = ceilDiv(d.width*c.h*d.block, d.hMax*8)
 		c.out.h = ceilDiv(d.height*c.v*d.block, d.vMax*8)
@@ -332,6 +342,9 @@ func (d *jpegDecoder) scan(s []byte) error {
 	h, err := d.scanHeader(s)
 	if err != nil {
 		return err
+	}
+	for _, c := range h.comps {
+		c.scanned = true
 	}
 	across, down := d.mcusX, d.mcusY
 	if len(h.comps) == 1 {
