@@ -29,7 +29,7 @@ type bmffWalk struct {
 // extent is a part of the file.
 type extent struct{ at, length int64 }
 
-// bmffProperty is one that matters here: the size of a picture, a rotation or a mirroring.
+// bmffProperty is one that matters here: the size of a picture or of its part that is shown, a rotation or a mirroring.
 type bmffProperty struct {
 	kind          string
 	width, height int64
@@ -214,6 +214,15 @@ func (f *fields) uint(n int) int64 {
 	return int64(min(v, math.MaxInt64/4)) // so that a sum of two is no overflow
 }
 
+// whole reads a fraction of two numbers of 32 bits; zero if it is no whole number.
+func (f *fields) whole() int64 {
+	n, d := f.uint(4), f.uint(4)
+	if d == 0 || n%d != 0 {
+		return 0
+	}
+	return n / d
+}
+
 // full reads the version and flags of a box that has them.
 func (f *fields) full() (version, flags int64) { return f.uint(1), f.uint(3) }
 
@@ -367,6 +376,8 @@ func (w *bmffWalk) property(kind string, b []byte) error {
 		if err := checkSize(p.width, p.height, w.lim); err != nil && !r.short {
 			return err
 		}
+	case "clap":
+		p.width, p.height = r.whole(), r.whole()
 	case "irot":
 		p.step = byte(r.uint(1)) & 3
 	case "imir":
@@ -415,6 +426,13 @@ func (w *bmffWalk) picture() error {
 		switch p := w.properties[n-1]; p.kind {
 		case "ispe":
 			sized = true
+			if err := w.size(p.width, p.height); err != nil {
+				return err
+			}
+		case "clap": // the part that is shown; only before it is turned (ISO/IEC 23000-22, 7.3.6.7)
+			if p.width < 1 || p.height < 1 || p.width > w.facts.Width || p.height > w.facts.Height || w.orientation != 1 {
+				return fail(CodeUnsupportedFormat, "the image shows a part of its picture that is not of whole pixels in it")
+			}
 			if err := w.size(p.width, p.height); err != nil {
 				return err
 			}

@@ -24,6 +24,11 @@ func u32(n int) []byte { return be.AppendUint32(nil, uint32(n)) }
 
 func ispe(width, height int) []byte { return box("ispe", u32(0), u32(width), u32(height)) }
 
+// clap is the part of a picture that is shown, its width and height fractions, in its middle.
+func clap(w, wDen, h, hDen int) []byte {
+	return box("clap", u32(w), u32(wDen), u32(h), u32(hDen), u32(0), u32(1), u32(0), u32(1))
+}
+
 func infe(id int, kind string) []byte {
 	return box("infe", []byte{2, 0, 0, 0}, u16(id), u16(0), []byte(kind), []byte{0})
 }
@@ -171,6 +176,10 @@ func boxedSamples() map[string]sample {
 		"heic mirrored": {
 			heif("heic", ispe(20, 11), box("colr"), box("irot", []byte{1}), box("imir", []byte{1})), canon(pixels.HEIC, 7),
 		},
+		"avif cut": {heif("avif", ispe(30, 11), clap(20, 1, 11, 1)), canon(pixels.AVIF, 1)},
+		"heic cut and rotated": {
+			heif("heic", ispe(30, 12), clap(40, 2, 11, 1), box("irot", []byte{3})), canon(pixels.HEIC, 6),
+		},
 		"heic late":     {heifLate("heic", ispe(20, 11), box("imir", []byte{0})), facts(pixels.HEIC, 4)},
 		"avif sequence": {avis(20, 11, 7), frames},
 		"jxl boxed": {
@@ -222,6 +231,10 @@ func TestRefusalsOfBoxes(t *testing.T) {
 		"a box without end":          {"unsupported-format", slices.Concat(ftyp, u32(0), []byte("mdat...."))},
 		"a box of 3 bytes":           {"malformed", slices.Concat(ftyp, u32(3), []byte("meta...."))},
 		"a box that does not fit":    {"malformed", slices.Concat(ftyp, box("meta", u32(0), u32(99), []byte("pitm")))},
+		"a part in fractions":        {"unsupported-format", heif("heic", ispe(20, 11), clap(19, 2, 11, 1))},
+		"a part that is larger":      {"unsupported-format", heif("heic", ispe(20, 11), clap(21, 1, 11, 1))},
+		"a part before the size":     {"unsupported-format", heif("heic", clap(20, 1, 11, 1), ispe(20, 11))},
+		"a part of what is turned":   {"unsupported-format", heif("heic", ispe(20, 11), box("irot", []byte{1}), clap(9, 1, 9, 1))},
 		"two descriptions":           {"malformed", slices.Concat(ftyp, still[len(ftyp)+4:len(still)-len(mdat)], meta(1<<20, ispe(1, 1)))},
 		"pixels elsewhere":           {"truncated", slices.Concat(ftyp, meta(1<<20, ispe(20, 11)), mdat)},
 		"no frames":                  {"malformed", avis(20, 11, 0)},

@@ -29,6 +29,9 @@ func decodeAVIF(data []byte, facts pixels.Facts) (*frame, error) {
 	if err != nil {
 		return nil, err
 	}
+	if facts.Width < int64(c.Width) || facts.Height < int64(c.Height) {
+		return nil, unsupported("AVIF of which a part only is shown is not supported")
+	}
 	if err := sized("AVIF", c.Width, c.Height, facts); err != nil {
 		return nil, err
 	}

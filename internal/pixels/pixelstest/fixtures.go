@@ -1,9 +1,11 @@
 package pixelstest
 
 import (
+	"bytes"
 	_ "embed"
 	"image"
 	"image/color"
+	"image/gif"
 	"testing"
 
 	"darkroom/internal/pixels"
@@ -20,6 +22,9 @@ var (
 	jxlFile []byte
 	//go:embed pages.tif
 	tiffFile []byte
+	// 200×200 pixels of which the 100 rows in the middle are shown: squares of 20 pixels, blue and red by turns.
+	//go:embed cut.avif
+	cutFile []byte
 )
 
 // fixtures has the formats that need a codec which not every engine has: those it lists must be right, and the others
@@ -48,5 +53,44 @@ func (s suite) fixtures(t *testing.T) {
 		p := s.open(t, data, pixels.DecodeOptions{AllFrames: true, AtLeast: image.Pt(32, 24)})
 		small := resize(t, p, all(p), image.Pt(32, 24))
 		likely(t, string(f)+", resized", show(t, small).NRGBAAt(4, 4), corners[image.Pt(9, 9)], 8)
+	}
+}
+
+// parts has pictures that are not all of what is shown, or more: they are shown so, or refused, but never stretched.
+func (s suite) parts(t *testing.T) {
+	show := func(name string, data []byte, size image.Point, want map[image.Point]color.NRGBA) {
+		m, _, err := pixels.Decode(s, data, pixels.Limits{})
+		if err != nil {
+			if pixels.CodeOf(err) != pixels.CodeUnsupportedFormat {
+				t.Errorf("%s: code %q: %v", name, pixels.CodeOf(err), err)
+			}
+			return
+		}
+		if m.Rect.Size() != size {
+			t.Errorf("%s: %v, not %v", name, m.Rect.Size(), size)
+			return
+		}
+		for at, c := range want {
+			likely(t, name, m.NRGBAAt(at.X, at.Y), c, 24)
+		}
+		made, err := pixels.Derive(s, data, pixels.Limits{}, []pixels.Output{{Width: size.X / 2, Format: pixels.PNG}})
+		if err != nil || made[0].Width != size.X/2 || made[0].Height != size.Y/2 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	red, blue := color.NRGBA{255, 0, 0, 255}, color.NRGBA{0, 0, 255, 255}
+	show("a part of an AVIF", cutFile, image.Pt(200, 100), map[image.Point]color.NRGBA{
+		{10, 5}: blue, {10, 15}: red, {10, 95}: red, {30, 95}: blue,
+	})
+	for _, size := range []image.Point{{640, 480}, {641, 480}} {
+		var b bytes.Buffer
+		g := &gif.GIF{Image: []*image.Paletted{quadrants(100, 50, 0)}, Delay: []int{0}}
+		g.Config = image.Config{ColorModel: palette, Width: size.X, Height: size.Y}
+		if err := gif.EncodeAll(&b, g); err != nil {
+			t.Fatal(err)
+		}
+		show("a GIF on a larger screen", b.Bytes(), size, map[image.Point]color.NRGBA{
+			{10, 10}: palette[0].(color.NRGBA), {90, 40}: palette[3].(color.NRGBA),
+		})
 	}
 }

@@ -27,7 +27,7 @@ func Run(t *testing.T, e pixels.Engine) {
 	for name, test := range map[string]func(*testing.T){
 		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "Crop": s.crop,
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
-		"FullColour": s.fullColour, "Fixtures": s.fixtures,
+		"FullColour": s.fullColour, "Fixtures": s.fixtures, "Parts": s.parts,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
 		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"Efforts":     s.efforts,

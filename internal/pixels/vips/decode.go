@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -191,17 +192,39 @@ func (f *file) open(s *scope) (ref, error) {
 	return s.image(f.operation, in)
 }
 
-// within refuses a picture that is not the one that Probe measured.
+// within refuses a picture that is not the one that Probe measured, which would be stretched to its size. Reduced it may
+// be, by what was asked for, and have its frames one below the other.
 func (f *file) within(size image.Point) error {
 	if f.facts.Width <= 0 || f.facts.Height <= 0 {
 		return nil
 	}
-	volume := f.facts.Width * f.facts.Height * max(f.facts.Frames, 1)
-	if int64(size.X)*int64(size.Y) > volume {
-		return fail(pixels.CodeMalformed, "the decoder finds %d×%d pixels where the header said %d×%d",
-			size.X, size.Y, f.facts.Width, f.facts.Height)
+	want := image.Pt(int(f.facts.Width), int(f.facts.Height))
+	if f.upright {
+		want = f.facts.Upright()
 	}
-	return nil
+	scale := 1.0
+	if f.shrink > 1 {
+		scale = 1 / float64(f.shrink)
+	}
+	if f.scale > 0 {
+		scale = f.scale
+	}
+	near := func(got, full int) bool {
+		v := float64(full) * scale
+		return got == full && scale == 1 || scale < 1 && got >= max(int(v), 1) && got <= int(math.Ceil(v))
+	}
+	frames := 1
+	if f.all && want.Y > 0 && size.Y%want.Y == 0 {
+		frames = min(max(size.Y/want.Y, 1), int(max(f.facts.Frames, 1)))
+	}
+	if near(size.X, want.X) && size.Y%frames == 0 && near(size.Y/frames, want.Y) {
+		return nil
+	}
+	code := pixels.CodeMalformed
+	if f.facts.Format == pixels.GIF { // of which libnsgif passes over some sizes of screens that were often wrong
+		code = pixels.CodeUnsupportedFormat
+	}
+	return fail(code, "the decoder finds %d×%d pixels where the header said %d×%d", size.X, size.Y, want.X, want.Y)
 }
 
 // read runs work on the file's own pixels, whose errors are about the image.
