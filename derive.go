@@ -182,9 +182,9 @@ func (c *deriveCmd) Run(ctx context.Context, io stdio) error {
 	return c.report(io, results, time.Since(began))
 }
 
-// distinct sees to it that no file is written twice.
+// distinct sees to it that no file is written twice, and that none takes the place of an image that was given.
 func (c *deriveCmd) distinct(outputs []named) error {
-	seen := map[string]string{}
+	given, seen := newFileSet(c.Files), map[string]string{}
 	for _, file := range c.Files {
 		for _, o := range outputs {
 			path := c.path(file, o)
@@ -192,9 +192,50 @@ func (c *deriveCmd) distinct(outputs []named) error {
 				return fmt.Errorf("%s would be made of both %s and %s: give them different names, or folders", path, other, file)
 			}
 			seen[path] = file
+			if image, ok := given.find(path); ok {
+				return fmt.Errorf("%s, made of %s, would replace the image %s: leave it out, or give another folder",
+					path, file, image)
+			}
 		}
 	}
 	return nil
+}
+
+// fileSet finds files by whatever path leads to them: a link, or other letters where case does not count.
+type fileSet map[fileKey][]knownFile
+
+// fileKey is equal of equal files, and differs for most others.
+type fileKey struct{ bytes, modified int64 }
+
+type knownFile struct {
+	path string
+	info os.FileInfo
+}
+
+func keyOf(info os.FileInfo) fileKey { return fileKey{info.Size(), info.ModTime().UnixNano()} }
+
+func newFileSet(paths []string) fileSet {
+	s := fileSet{}
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil { // else it cannot be read either, which is told then
+			s[keyOf(info)] = append(s[keyOf(info)], knownFile{path, info})
+		}
+	}
+	return s
+}
+
+// find returns the path by which the set knows a file.
+func (s fileSet) find(path string) (string, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", false
+	}
+	for _, f := range s[keyOf(info)] {
+		if os.SameFile(f.info, info) {
+			return f.path, true
+		}
+	}
+	return "", false
 }
 
 func (c *deriveCmd) path(file string, o named) string {

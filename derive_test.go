@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"image"
 	_ "image/jpeg"
 	"os"
@@ -98,6 +99,51 @@ func TestDeriveRefusesInOneLine(t *testing.T) {
 		_, err := printed(t, append([]string{"derive", "testdata/photos/sunset.jpg"}, args...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v, want %s", args, err, want)
+		}
+	}
+}
+
+func TestDeriveReplacesNoImageThatWasGiven(t *testing.T) {
+	photo, err := os.ReadFile("testdata/photos/sunset.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, photo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	whole, given, elsewhere := write("photo.jpg"), write("photo-50.jpg"), filepath.Join(t.TempDir(), "link")
+	linked, target := filepath.Join(dir, "linked-50.jpg"), write("target.jpg")
+	for from, to := range map[string]string{elsewhere: dir, linked: target} {
+		if err := os.Symlink(to, from); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, args := range map[string][]string{
+		"the same folder":     {whole, given, "--out", dir},
+		"a link to a folder":  {whole, given, "--out", elsewhere},
+		"a link to the image": {write("linked.jpg"), target, "--out", dir},
+		"a link given":        {filepath.Join(dir, "linked.jpg"), linked, "--out", dir},
+	} {
+		_, err := printed(t, append([]string{"derive", "--engine", "go", "--sizes", "50"}, args...)...)
+		want := "-50.jpg, made of " + args[0] + ", would replace the image " + args[1] + ": "
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+	for _, path := range []string{given, linked} {
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, photo) {
+			t.Errorf("%s is now of %d bytes, %v", path, len(now), err)
+		}
+	}
+	// What an earlier run has made is made again.
+	for range 2 {
+		if _, err := printed(t, "derive", whole, "--engine", "go", "--sizes", "40", "--out", dir); err != nil {
+			t.Error(err)
 		}
 	}
 }
