@@ -258,9 +258,9 @@ type derivedFile struct {
 
 // derive makes the derivatives of one file.
 func (c *deriveCmd) derive(ctx context.Context, workers *pool.Pool, file string, outputs []named) derived {
-	f, err := os.Open(file)
+	f, err := openImage(file)
 	if err != nil {
-		return derived{file: file, err: errors.Unwrap(err)} // without the path, which is told in any case
+		return derived{file: file, err: err}
 	}
 	defer f.Close()
 	wanted := make([]pixels.Output, len(outputs))
@@ -277,6 +277,23 @@ func (c *deriveCmd) derive(ctx context.Context, workers *pool.Pool, file string,
 		d.made = append(d.made, derivedFile{path, m.Width, m.Height, m.Frames, len(m.Data)})
 	}
 	return d
+}
+
+// openImage opens a regular file. To open a pipe would wait for who writes to it, and nothing ends that. Errors are without
+// the path, which is told in any case.
+func openImage(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("no regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, errors.Unwrap(err)
+	}
+	return f, nil
 }
 
 // writeWhole writes a file that is there as a whole, or not at all.

@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels/engine"
 	"darkroom/internal/pixels/pool"
@@ -145,5 +148,31 @@ func TestDeriveReplacesNoImageThatWasGiven(t *testing.T) {
 		if _, err := printed(t, "derive", whole, "--engine", "go", "--sizes", "40", "--out", dir); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestDeriveReadsNoPipe(t *testing.T) {
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe.jpg")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil { // which nobody writes to
+		t.Fatal(err)
+	}
+	var out, told bytes.Buffer
+	done := make(chan error)
+	go func() {
+		done <- run(t.Context(), []string{"derive", pipe, dir, "--engine", "go", "--out", dir}, stdio{&out, &told})
+	}()
+	select {
+	case err := <-done:
+		if err == nil || err.Error() != "2 of 2 images could not be derived" {
+			t.Error(err)
+		}
+		for _, path := range []string{pipe, dir} {
+			if want := path + ": no regular file\n"; !strings.Contains(told.String(), want) {
+				t.Errorf("%q, want %q", told.String(), want)
+			}
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("it waits for a pipe")
 	}
 }
