@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -298,16 +299,18 @@ func openImage(path string) (*os.File, error) {
 
 // writeWhole writes a file that is there as a whole, or not at all.
 func writeWhole(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".darkroom-*")
+	// Not os.CreateTemp, whose files are their owner's alone: the umask says who may read what is made.
+	part := filepath.Join(filepath.Dir(path), ".darkroom-"+rand.Text())
+	f, err := os.OpenFile(part, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	_, err = f.Write(data)
-	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(part, path)
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // what is told is why it is not whole
+		_ = os.Remove(part) // what is told is why it is not whole
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

@@ -176,3 +176,22 @@ func TestDeriveReadsNoPipe(t *testing.T) {
 		t.Error("it waits for a pipe")
 	}
 }
+
+func TestDeriveObeysTheUmask(t *testing.T) {
+	for umask, want := range map[int]os.FileMode{0o022: 0o644, 0o027: 0o640, 0o002: 0o664} {
+		dir := t.TempDir()
+		before := unix.Umask(umask)
+		_, err := printed(t, "derive", "testdata/photos/sunset.jpg", "--engine", "go", "--sizes", "50", "--out", dir)
+		unix.Umask(before)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(filepath.Join(dir, "sunset-50.jpg"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("umask %03o: %v, want %v", umask, info.Mode(), want)
+		}
+	}
+}
