@@ -81,7 +81,8 @@ type deriveCmd struct {
 func (*deriveCmd) Help() string {
 	return `Each image is decoded once, in a process of its own that is confined and bounded, and all sizes and formats are made of
 that. What is made is upright, in sRGB and without metadata, and is named after the image and the size. An image that
-cannot be decoded is named, with the reason; the others are made all the same, and the exit status is then 1.
+cannot be decoded is named, with the reason; the others are made all the same, and the exit status is then 1. When it is
+interrupted it says how many were made, and the exit status is 130.
 
   darkroom derive photo.jpg --sizes 1600,800,400 --format jpeg,webp --out derived
   darkroom derive *.jpg --sizes 300x300 --fit cover --gravity attention --format avif
@@ -161,24 +162,29 @@ func (c *deriveCmd) Run(ctx context.Context, io stdio) error {
 	}
 	began := time.Now()
 	workers, err := c.open(ctx)
+	if errors.Is(err, context.Canceled) {
+		return interrupted(0, len(c.Files))
+	}
 	if err != nil {
 		return err
 	}
 	defer workers.Close()
 
 	results := make([]derived, len(c.Files))
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(2 * cmp.Or(c.Processes, pool.CPUs)) // files are written while others are decoded
 	bar := newBar(io.err, "deriving", int64(len(c.Files)))
 	for i, file := range c.Files {
 		group.Go(func() error {
-			results[i] = c.derive(ctx, workers, file, outputs)
-			_ = bar.Add(1) // only a picture
-			return ctx.Err()
+			if results[i] = c.derive(ctx, workers, file, outputs); ctx.Err() == nil {
+				_ = bar.Add(1) // only a picture
+			}
+			return nil // what failed, or was not begun, is in results
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return err
+	_ = group.Wait()
+	if !bar.IsFinished() {
+		fmt.Fprintln(io.err)
 	}
 	return c.report(io, results, time.Since(began))
 }
@@ -257,8 +263,16 @@ type derivedFile struct {
 	bytes                 int
 }
 
-// derive makes the derivatives of one file.
+// interrupted says how much was done.
+func interrupted(done, all int) error {
+	return fmt.Errorf("%w: %d of %s were derived", errInterrupted, done, count(all, "image"))
+}
+
+// derive makes the derivatives of one file, unless it is time to stop.
 func (c *deriveCmd) derive(ctx context.Context, workers *pool.Pool, file string, outputs []named) derived {
+	if ctx.Err() != nil {
+		return derived{file: file, err: ctx.Err()}
+	}
 	f, err := openImage(file)
 	if err != nil {
 		return derived{file: file, err: err}
@@ -319,7 +333,7 @@ func writeWhole(path string, data []byte) error {
 // report prints what was made, and what could not be.
 func (c *deriveCmd) report(io stdio, all []derived, took time.Duration) error {
 	w := tabwriter.NewWriter(io.out, 0, 0, 2, ' ', 0)
-	files, bytes, failed := 0, 0, 0
+	files, bytes, failed, stopped := 0, 0, 0, 0
 	for _, d := range all {
 		for _, m := range d.made {
 			fmt.Fprintf(w, "%s\t%d×%d\t%d bytes\n", m.path, m.width, m.height, m.bytes)
@@ -330,12 +344,20 @@ func (c *deriveCmd) report(io stdio, all []derived, took time.Duration) error {
 		return fmt.Errorf("print: %w", err)
 	}
 	for _, d := range all {
-		if d.err != nil {
+		switch {
+		case errors.Is(d.err, context.Canceled):
+			stopped++
+		case d.err != nil:
 			failed++
 			fmt.Fprintf(io.err, "%s: %s\n", d.file, withCode(d.err))
 		}
 	}
-	fmt.Fprintf(io.out, "%s, %.1f MB, of %s in %.2f s\n", count(files, "file"), float64(bytes)/1e6, count(len(all)-failed, "image"), took.Seconds())
+	done := len(all) - failed - stopped
+	fmt.Fprintf(io.out, "%s, %.1f MB, of %s in %.2f s\n",
+		count(files, "file"), float64(bytes)/1e6, count(done, "image"), took.Seconds())
+	if stopped > 0 {
+		return interrupted(done, len(all))
+	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %s could not be derived", failed, count(len(all), "image"))
 	}

@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"image"
 	_ "image/jpeg"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -193,5 +196,47 @@ func TestDeriveObeysTheUmask(t *testing.T) {
 		if info.Mode() != want {
 			t.Errorf("umask %03o: %v, want %v", umask, info.Mode(), want)
 		}
+	}
+}
+
+func TestDeriveSaysHowFarItCameWhenInterrupted(t *testing.T) {
+	photo, err := filepath.Abs("testdata/photos/sunset.jpg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, made := t.TempDir(), t.TempDir()
+	args := []string{"derive", "--engine", "go", "--sizes", "50", "--processes", "1", "--out", made}
+	for i := range 500 {
+		path := filepath.Join(in, strconv.Itoa(i)+".jpg")
+		if err := os.Symlink(photo, path); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, path)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var out, told bytes.Buffer
+	done := make(chan error)
+	go func() { done <- run(ctx, args, stdio{&out, &told}) }()
+	for _, err := os.Stat(filepath.Join(made, "0-50.jpg")); err != nil; _, err = os.Stat(filepath.Join(made, "0-50.jpg")) {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	err = <-done
+	files, globErr := filepath.Glob(filepath.Join(made, "*.jpg"))
+	if globErr != nil || len(files) == 0 || len(files) == 500 {
+		t.Fatalf("%d files are made, %v", len(files), globErr)
+	}
+	want := fmt.Sprintf("interrupted: %d of 500 images were derived", len(files))
+	if err == nil || err.Error() != want || exitStatus(err) != 130 {
+		t.Errorf("%v (exit status %d), want %s", err, exitStatus(err), want)
+	}
+	if !strings.Contains(out.String(), fmt.Sprintf("of %s in ", count(len(files), "image"))) ||
+		strings.Count(out.String(), "-50.jpg") != len(files) || strings.Contains(told.String(), "context") {
+		t.Errorf("%d files: %s%s", len(files), out.String(), told.String())
+	}
+	// Before the first.
+	err = run(ctx, args, stdio{&out, &told})
+	if err == nil || err.Error() != "interrupted: 0 of 500 images were derived" || exitStatus(err) != 130 {
+		t.Errorf("%v (exit status %d)", err, exitStatus(err))
 	}
 }

@@ -58,8 +58,20 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "darkroom: %v\n", err)
-		os.Exit(1)
+		os.Exit(exitStatus(err))
 	}
+}
+
+// errInterrupted is that of a command that was asked to stop with its work half done. One that runs until it is asked to
+// stop has none.
+var errInterrupted = errors.New("interrupted")
+
+// exitStatus is that of a command that failed; 130 is what shells say of one that was interrupted.
+func exitStatus(err error) int {
+	if errors.Is(err, errInterrupted) {
+		return 130
+	}
+	return 1
 }
 
 // signalContext ends with the first SIGINT or SIGTERM. A second signal ends the process at once.
@@ -161,6 +173,9 @@ func withVariable(parser *kong.Kong, err error) error {
 		}
 		return flag + " (DARKROOM_" + name + ")"
 	})
+	if text == err.Error() {
+		return err
+	}
 	return errors.New(text)
 }
 
