@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/sys/unix"
 
 	"darkroom/internal/pixels"
@@ -68,6 +69,35 @@ func TestWhatAChildCannotDo(t *testing.T) {
 	// The parent keeps what its children lack.
 	if b, err = os.ReadFile("/proc/self/status"); err != nil || strings.Contains(string(b), "NoNewPrivs:\t1") {
 		t.Errorf("the parent has no new privileges: %v", err)
+	}
+}
+
+// TestAChildChangesNoFileOfItsUser has calls that landlock knows nothing of.
+func TestAChildChangesNoFileOfItsUser(t *testing.T) {
+	p := open(t, pool.Config{Size: 1})
+	status, err := p.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(status.Confined, "seccomp") {
+		t.Skip("only seccomp refuses them")
+	}
+	info, err := arch.GetInfo("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, img := filepath.Join(t.TempDir(), "secret"), photo(t, 20, 10)
+	if err := os.WriteFile(secret, []byte("key"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for call := range changes(secret) {
+		if _, ok := info.SyscallNames[call]; !ok { // not on this processor
+			continue
+		}
+		err := derive(t, p, ordered(img, "change "+call+" "+secret))
+		if err == nil || err.Error() != "refused: "+unix.EPERM.Error() {
+			t.Errorf("%s: %v", call, err)
+		}
 	}
 }
 

@@ -4,7 +4,8 @@
 // A child is kept between images and replaced when it dies. What confines it, as far as the system can:
 //   - an image may take so much memory, CPU time and wall time, and make so many bytes;
 //   - no network, no other process, no signal to another process (seccomp);
-//   - no file but those of system libraries, which it may read (landlock), and no privileges, not even of root;
+//   - no file but those of system libraries, which it may read (landlock), no mode, owner, time or attribute of any file
+//     (seccomp), and no privileges, not even of root;
 //   - it dies with its parent.
 //
 // Pool.Check tells which of these hold on this machine. The source reaches a child in memory that both share, or as the

@@ -236,7 +236,8 @@ func landlockAllow(ruleset int, path string) error {
 }
 
 // refused are the system calls that a child has no use for: those to the network, to other processes, to shared memory
-// that no limit counts, and to the administration of the system.
+// that no limit counts, to modes, owners, times and attributes of files, of which landlock knows nothing, and to the
+// administration of the system.
 var refused = []string{
 	"socket", "socketpair", "connect", "bind", "listen", "accept", "accept4", "io_uring_setup", "io_uring_enter",
 	"io_uring_register",
@@ -244,6 +245,9 @@ var refused = []string{
 	"process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "pidfd_open", "pidfd_getfd",
 	"pidfd_send_signal", "kcmp", "migrate_pages", "move_pages",
 	"memfd_create", "memfd_secret", "shmget", "shmat", "shmctl", "msgget", "semget", "mq_open", "userfaultfd",
+	"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "fchown", "lchown", "fchownat", "utime", "utimes", "futimesat",
+	"utimensat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+	"removexattrat",
 	"bpf", "perf_event_open", "mount", "umount2", "move_mount", "mount_setattr", "open_tree", "fsopen", "fsconfig",
 	"fsmount", "fspick", "pivot_root", "chroot", "setns", "unshare", "keyctl", "add_key", "request_key", "init_module",
 	"finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct", "quotactl",

@@ -1,13 +1,17 @@
 package pool_test
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"time"
+	"unsafe"
 
+	"github.com/elastic/go-seccomp-bpf/arch"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,6 +64,9 @@ func obeySystem(verb, arg string) error {
 				}
 			}
 		}
+	case "change":
+		call, path, _ := strings.Cut(arg, " ")
+		err = change(call, path)
 	case "garbage":
 		_, err = unix.Write(3, []byte("\x00\x00\x00\x04oops"))
 		time.Sleep(time.Hour)
@@ -83,6 +90,47 @@ func obeySystem(verb, arg string) error {
 		return errors.New("it was possible")
 	}
 	return fmt.Errorf("refused: %w", err)
+}
+
+// changes are the system calls that change what is told of a file, with arguments by which they do so to one's own.
+func changes(path string) map[string][]uintptr {
+	const results = 4 // the descriptor of a file in memory that each child has
+	at, p := int64(unix.AT_FDCWD), pointer([]byte(path+"\x00"))
+	name, value := pointer([]byte("user.a\x00")), pointer([]byte("1"))
+	cwd, user, group := uintptr(at), uintptr(os.Getuid()), uintptr(os.Getgid())
+	attribute := pointer(binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, uint64(value)), 1))
+	return map[string][]uintptr{
+		"chmod": {p, 0o777}, "fchmod": {results, 0o777}, "fchmodat": {cwd, p, 0o777}, "fchmodat2": {cwd, p, 0o777},
+		"chown": {p, user, group}, "lchown": {p, user, group}, "fchown": {results, user, group},
+		"fchownat": {cwd, p, user, group},
+		"utime":    {p}, "utimes": {p}, "futimesat": {cwd, p}, "utimensat": {cwd, p},
+		"setxattr": {p, name, value, 1}, "lsetxattr": {p, name, value, 1}, "fsetxattr": {results, name, value, 1},
+		"setxattrat":  {cwd, p, 0, name, attribute, 16},
+		"removexattr": {p, name}, "lremovexattr": {p, name}, "fremovexattr": {results, name},
+		"removexattrat": {cwd, p, 0, name},
+	}
+}
+
+// pointed keeps what system calls read.
+var pointed [][]byte
+
+func pointer(b []byte) uintptr {
+	pointed = append(pointed, b)
+	return uintptr(unsafe.Pointer(unsafe.SliceData(b)))
+}
+
+func change(call, path string) error {
+	info, err := arch.GetInfo("")
+	if err != nil {
+		return err
+	}
+	var args [6]uintptr
+	copy(args[:], changes(path)[call])
+	_, _, errno := unix.Syscall6(uintptr(info.SyscallNames[call]), args[0], args[1], args[2], args[3], args[4], args[5])
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // inverse is an error if there was none.
