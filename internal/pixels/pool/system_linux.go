@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -260,18 +261,18 @@ var clone3 = seccomp.SyscallGroup{
 	Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS),
 }
 
-// own are system calls that a child may use for itself only.
+// own are system calls that a child may use for itself only, with what of their arguments is refused.
 func own() []seccomp.NameWithConditions {
-	when := func(name string, op seccomp.Operation, value uint64) seccomp.NameWithConditions {
-		return seccomp.NameWithConditions{
-			Name: name, Conditions: seccomp.ArgumentConditions{{Argument: 0, Operation: op, Value: value}},
-		}
+	when := func(name string, all ...seccomp.Condition) seccomp.NameWithConditions {
+		return seccomp.NameWithConditions{Name: name, Conditions: all}
 	}
 	return []seccomp.NameWithConditions{
-		when("clone", seccomp.BitsSet, unix.CLONE_THREAD),
-		when("tgkill", seccomp.Equal, uint64(os.Getpid())),
-		when("prlimit64", seccomp.Equal, 0),
-		when("prctl", seccomp.NotEqual, unix.PR_SET_PDEATHSIG),
+		when("clone", seccomp.Condition{Operation: seccomp.BitsNotSet, Value: unix.CLONE_THREAD}),
+		when("tgkill", seccomp.Condition{Operation: seccomp.NotEqual, Value: uint64(os.Getpid())}),
+		when("prlimit64", seccomp.Condition{Operation: seccomp.NotEqual, Value: 0}),
+		// The kernel looks at 32 bits of it, whatever is above them.
+		when("prctl", seccomp.Condition{Operation: seccomp.BitsSet, Value: unix.PR_SET_PDEATHSIG},
+			seccomp.Condition{Operation: seccomp.BitsNotSet, Value: math.MaxUint32 &^ unix.PR_SET_PDEATHSIG}),
 	}
 }
 
@@ -290,18 +291,24 @@ func confineProcess() (Status, error) {
 		return s, nil //nolint:nilerr // it is what Missing says
 	}
 	// What is not on the list of this processor's calls is refused as well, as are those of another mode of it.
-	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow, NamesWithCondtions: own()}
+	allowed := seccomp.SyscallGroup{Action: seccomp.ActionAllow}
 	for name := range info.SyscallNames {
-		conditional := func(c seccomp.NameWithConditions) bool { return c.Name == name }
-		if !slices.Contains(refused, name) && name != clone3.Names[0] && !slices.ContainsFunc(allowed.NamesWithCondtions, conditional) {
+		if !slices.Contains(refused, name) && name != clone3.Names[0] {
 			allowed.Names = append(allowed.Names, name)
 		}
 	}
-	err = seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: seccomp.Policy{
-		DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{clone3, allowed},
-	}})
-	if err != nil {
-		return s, fmt.Errorf("give up system calls: %w", err)
+	policies := []seccomp.Policy{{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{clone3, allowed}}}
+	// A filter for each: after a condition the library goes on with the argument where it had the number of the call, and
+	// would take one for the other. The strictest of all filters counts.
+	for _, call := range own() {
+		policies = append(policies, seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{
+			{Action: seccomp.ActionErrno, NamesWithCondtions: []seccomp.NameWithConditions{call}},
+		}})
+	}
+	for _, p := range policies {
+		if err := seccomp.LoadFilter(seccomp.Filter{NoNewPrivs: true, Flag: seccomp.FilterFlagTSync, Policy: p}); err != nil {
+			return s, fmt.Errorf("give up system calls: %w", err)
+		}
 	}
 	s.Confined = append(s.Confined, "seccomp")
 	return s, nil

@@ -34,10 +34,20 @@ func obeySystem(verb, arg string) error {
 	case "exec":
 		err = exec.Command("/bin/true").Run()
 	case "fork":
-		_, _, errno := unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)
-		err = errno
-		if errno == 0 {
-			os.Exit(0) // one of two
+		// The second and third have the numbers of other calls for their flags.
+		for _, flags := range []uintptr{uintptr(unix.SIGCHLD), unix.SYS_PRCTL, unix.SYS_TGKILL} {
+			_, _, errno := unix.RawSyscall(unix.SYS_CLONE, flags, 0, 0)
+			if errno == 0 {
+				os.Exit(0) // one of two
+			}
+			err = errno
+		}
+	case "outlive":
+		// The kernel looks at the lower half of the first argument only.
+		_, _, one := unix.Syscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, 0, 0)
+		_, _, other := unix.Syscall(unix.SYS_PRCTL, 1<<32|unix.PR_SET_PDEATHSIG, 0, 0)
+		if one != 0 && other != 0 {
+			err = one
 		}
 	case "kill-parent":
 		err = errors.Join(inverse(unix.Kill(os.Getppid(), unix.SIGKILL)),
