@@ -39,7 +39,8 @@ func TestWhatAChildCannotDo(t *testing.T) {
 	}
 	orders := []string{"files"}
 	if slices.Contains(status.Confined, "seccomp") {
-		orders = append(orders, "connect "+l.Addr().String(), "listen", "exec", "fork", "outlive", "kill-parent")
+		orders = append(orders, "connect "+l.Addr().String(), "listen", "exec", "fork", "outlive", "kill-parent",
+			"anonymous", "memfd")
 	}
 	if slices.ContainsFunc(status.Confined, func(s string) bool { return strings.HasPrefix(s, "landlock") }) {
 		orders = append(orders, "read "+secret, "read /etc/group", "write "+secret+"2", "write /dev/shm/darkroom-test")

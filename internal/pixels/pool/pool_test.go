@@ -187,7 +187,7 @@ func TestWhatAnImageDoesToItsProcess(t *testing.T) {
 	} {
 		t.Run(c.order, func(t *testing.T) {
 			t.Parallel()
-			cfg := pool.Config{Size: 1, Timeout: time.Minute, CPU: time.Second}
+			cfg := pool.Config{Size: 1, Timeout: time.Minute, CPU: time.Second, MaxOutput: 1 << 30}
 			if c.order == "hang" {
 				cfg.Timeout = 2 * time.Second
 			}

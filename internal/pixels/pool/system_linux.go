@@ -261,11 +261,13 @@ var clone3 = seccomp.SyscallGroup{
 	Names: []string{"clone3"}, Action: seccomp.ActionErrno | seccomp.Action(unix.ENOSYS),
 }
 
-// own are system calls that a child may use for itself only, with what of their arguments is refused.
-func own() []seccomp.NameWithConditions {
+// partly are system calls that a child may use, but for itself only and for memory that is counted, with the arguments
+// that are refused.
+func partly() []seccomp.NameWithConditions {
 	when := func(name string, all ...seccomp.Condition) seccomp.NameWithConditions {
 		return seccomp.NameWithConditions{Name: name, Conditions: all}
 	}
+	const flags = 3 // of mmap
 	return []seccomp.NameWithConditions{
 		when("clone", seccomp.Condition{Operation: seccomp.BitsNotSet, Value: unix.CLONE_THREAD}),
 		when("tgkill", seccomp.Condition{Operation: seccomp.NotEqual, Value: uint64(os.Getpid())}),
@@ -273,6 +275,9 @@ func own() []seccomp.NameWithConditions {
 		// The kernel looks at 32 bits of it, whatever is above them.
 		when("prctl", seccomp.Condition{Operation: seccomp.BitsSet, Value: unix.PR_SET_PDEATHSIG},
 			seccomp.Condition{Operation: seccomp.BitsNotSet, Value: math.MaxUint32 &^ unix.PR_SET_PDEATHSIG}),
+		// Shared memory without a file stays when it is given up, and is then neither private nor resident.
+		when("mmap", seccomp.Condition{Argument: flags, Operation: seccomp.BitsSet, Value: unix.MAP_SHARED},
+			seccomp.Condition{Argument: flags, Operation: seccomp.BitsSet, Value: unix.MAP_ANONYMOUS}),
 	}
 }
 
@@ -300,7 +305,7 @@ func confineProcess() (Status, error) {
 	policies := []seccomp.Policy{{DefaultAction: seccomp.ActionErrno, Syscalls: []seccomp.SyscallGroup{clone3, allowed}}}
 	// A filter for each: after a condition the library goes on with the argument where it had the number of the call, and
 	// would take one for the other. The strictest of all filters counts.
-	for _, call := range own() {
+	for _, call := range partly() {
 		policies = append(policies, seccomp.Policy{DefaultAction: seccomp.ActionAllow, Syscalls: []seccomp.SyscallGroup{
 			{Action: seccomp.ActionErrno, NamesWithCondtions: []seccomp.NameWithConditions{call}},
 		}})

@@ -65,14 +65,25 @@ func obeySystem(verb, arg string) error {
 		for err == nil {
 			_, err = unix.Dup(0)
 		}
-	case "shared": // memory that RLIMIT_DATA does not count
-		for err == nil {
-			var b []byte
-			if b, err = unix.Mmap(-1, 0, 16<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON); err == nil {
-				for i := 0; i < len(b); i += 4096 {
-					b[i] = 1
-				}
-			}
+	case "anonymous": // shared memory that is neither in RLIMIT_DATA nor, once it is given up, resident
+		var b []byte
+		if b, err = unix.Mmap(-1, 0, 1<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANON); err == nil {
+			b[0] = 1
+			_ = unix.Madvise(b, unix.MADV_DONTNEED)
+		}
+	case "memfd":
+		_, err = unix.MemfdCreate("memory", 0)
+	case "shared": // memory that RLIMIT_DATA does not count: that of the file for results
+		const length = 512 << 20
+		var b []byte
+		if err = unix.Ftruncate(4, length); err == nil {
+			b, err = unix.Mmap(4, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		}
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		if err == nil {
+			time.Sleep(time.Hour)
 		}
 	case "change":
 		call, path, _ := strings.Cut(arg, " ")
