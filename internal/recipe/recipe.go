@@ -25,7 +25,8 @@ type Recipe struct {
 	Select  Selection `yaml:"select"` // all images if it is absent
 	Outputs []Output  `yaml:"outputs"`
 	// Target is the pattern of the keys in the bucket: {tenant}, {id} (of the image), {recipe}, {name} (of the output),
-	// {width} and {height} (of the derivative), {ext}. DefaultTarget unless given.
+	// {width} and {height} (of the derivative), {ext}. It has the first four, and {recipe} and {name} between slashes, or
+	// before .{ext} at the end, so that no two derivatives have the same key. DefaultTarget unless given.
 	Target string `yaml:"target"`
 }
 
@@ -164,9 +165,17 @@ func (r Recipe) checkTarget() error {
 	if !strings.HasPrefix(r.Target, "_variants/") {
 		errs = append(errs, fmt.Errorf("target %q: must begin with _variants/, which no tenant's originals do", r.Target))
 	}
-	for _, p := range []string{"{tenant}", "{id}", "{name}"} {
+	for _, p := range []string{"{tenant}", "{id}", "{recipe}", "{name}"} {
 		if !strings.Contains(r.Target, p) {
 			errs = append(errs, fmt.Errorf("target %q: needs %s, else two derivatives would have the same key", r.Target, p))
+		}
+	}
+	// Of {name}{width}, w1 with a width of 60 and w with one of 160 would be the same.
+	parts := strings.Split(strings.TrimSuffix(r.Target, ".{ext}"), "/")
+	for _, p := range []string{"{recipe}", "{name}"} {
+		if strings.Contains(r.Target, p) && !slices.Contains(parts, p) {
+			errs = append(errs, fmt.Errorf(
+				"target %q: %s must be all between two slashes, else two derivatives could have the same key", r.Target, p))
 		}
 	}
 	return errors.Join(errs...)

@@ -33,6 +33,24 @@ func TestShippedRecipes(t *testing.T) {
 	}
 }
 
+// TestShippedRecipesMakeNothingAnew has hashes and keys as they were in the first tables and buckets.
+func TestShippedRecipesMakeNothingAnew(t *testing.T) {
+	for name, want := range map[string]string{
+		"convert-avif": "631e756766cf7c3f _variants/acme/01ab/convert-avif/full.avif",
+		"sizes":        "343b122b5fd06a71 _variants/acme/01ab/sizes/w1600.jpg",
+		"thumbnails":   "2fa26203ae5a3354 _variants/acme/01ab/thumbnails/square-400.webp",
+	} {
+		r, err := recipe.Read("../../recipes/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := r.Outputs[0]
+		if got := r.Hash(o) + " " + r.Key(recipe.Image{ID: "01ab", Tenant: "acme"}, o, 4, 3); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestErrorsSayWhereAndWhat(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "name \"\": must be a word"},
@@ -49,6 +67,11 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{"name: x\noutputs: [{name: ../a, width: 1, format: jpeg}]", "name: must be a word"},
 		{small + "target: _variants/{tenant}/{id}/{user}/{name}", "unknown placeholder {user}"},
 		{small + "target: _variants/{tenant}/{id}", "needs {name}"},
+		{small + "target: '_variants/{tenant}/{id}/{name}.{ext}'", "needs {recipe}"},
+		{small + "target: '_variants/{tenant}/{id}/{recipe}/{name}{width}.{ext}'", "{name} must be all between two slashes"},
+		{small + "target: '_variants/{tenant}/{id}/{recipe}-{name}'", "{recipe} must be all between two slashes"},
+		{small + "target: '_variants/{tenant}/{id}/{recipe}/x{name}'", "{name} must be all between two slashes"},
+		{small + "target: '_variants/{tenant}/{id}/{recipe}.{ext}/{name}'", "{recipe} must be all between two slashes"},
 		{small + "target: _variants/../{tenant}/{id}/{name}", "must be a key"},
 		{small + "target: '{tenant}/{id}/{name}'", "must begin with _variants/"},
 		{small + "select: {from: 2026-01-02T00:00:00Z, to: 2026-01-01T00:00:00Z}", "from must be before to"},
@@ -56,6 +79,18 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 	} {
 		if _, err := recipe.Parse([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s\n-> %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestTargetsThatTellAllDerivativesApart(t *testing.T) {
+	for _, target := range []string{
+		recipe.DefaultTarget, "_variants/{tenant}/{id}/{recipe}/{name}",
+		"_variants/{tenant}/{recipe}/{id}/{name}/{width}x{height}.{ext}",
+		"_variants/{tenant}/{name}/{id}/{recipe}.{ext}",
+	} {
+		if _, err := recipe.Parse([]byte(small + "target: '" + target + "'")); err != nil {
+			t.Errorf("%s: %v", target, err)
 		}
 	}
 }
@@ -112,7 +147,7 @@ func TestHashTellsWhatChangesAVariant(t *testing.T) {
 		strings.Replace(small, "width: 100", "width: 100, effort: normal", 1):       true,
 		strings.Replace(small, "width: 100", "width: 100, effort: low", 1):          false,
 		strings.Replace(small, "width: 100", "width: 100, quality: 70", 1):          false,
-		small + "target: _variants/{tenant}/{id}/{name}":                            false,
+		small + "target: _variants/{tenant}/{id}/{recipe}/{name}":                   false,
 		strings.Replace(small, "format: jpeg", "format: jpeg, gravity: entropy", 1): false,
 	} {
 		if got := hash(text) == same; got != want {
@@ -129,7 +164,7 @@ func ExampleRecipe_Key() {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(small))
-	f.Add([]byte(small + "target: _variants/{tenant}/{id}/{name}"))
+	f.Add([]byte(small + "target: _variants/{tenant}/{id}/{recipe}/{name}"))
 	f.Add([]byte("a: &a [*a, *a]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := recipe.Parse(data)
