@@ -20,6 +20,9 @@ const (
 // limit takes none that is larger.
 const MaxBytes = 1 << 20
 
+// maxText is the most bytes of each text of an event, so that rows of it fit into a table. Ours are much shorter.
+const maxText = 1 << 10
+
 // The event types.
 const (
 	TypeUploaded = "darkroom.image.uploaded.v1"
@@ -135,8 +138,13 @@ func (e Event) check() error {
 	require(ValidTenant(e.Image.Tenant), "no valid tenant")
 	require(validSHA256(e.Image.SHA256), "no valid sha256")
 	require(e.Image.Bytes > 0, "bytes is not positive")
+	for _, text := range []struct{ name, value string }{
+		{"id", e.ID}, {"image_id", e.Image.ImageID}, {"filename", e.Image.Filename}, {"media_type", e.Image.MediaType},
+	} {
+		require(len(text.value) <= maxText, fmt.Sprintf("%s has %d bytes, more than %d", text.name, len(text.value), maxText))
+	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("decode event %s: %s", e.ID, strings.ReplaceAll(err.Error(), "\n", ", "))
+		return fmt.Errorf("decode event %.*s: %s", maxText, e.ID, strings.ReplaceAll(err.Error(), "\n", ", "))
 	}
 	return nil
 }

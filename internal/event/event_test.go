@@ -18,7 +18,7 @@ func image(t *rapid.T) event.Image {
 		SHA256:     rapid.StringMatching(`[0-9a-f]{64}`).Draw(t, "sha256"),
 		Bytes:      rapid.Int64Range(1, 1<<40).Draw(t, "bytes"),
 		MediaType:  rapid.SampledFrom([]string{"", "image/jpeg"}).Draw(t, "media type"),
-		Filename:   rapid.String().Draw(t, "filename"),
+		Filename:   rapid.StringN(-1, -1, 1<<10).Draw(t, "filename"),
 		UploadedAt: time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "uploaded at")).UTC(),
 	}
 }
@@ -82,6 +82,39 @@ func TestDecodeSaysWhatIsWrong(t *testing.T) {
 		}
 		if _, err := event.Decode([]byte(value)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s for %s: error %v, want one with %q", c.new, c.old, err, c.want)
+		}
+	}
+}
+
+// TestWhatIsDecodedFitsARow has what a producer other than ours may write: a row takes 64 KiB, and what does not fit
+// fails the pipeline for ever.
+func TestWhatIsDecodedFitsARow(t *testing.T) {
+	good := func() event.Event {
+		return event.NewUploaded(event.Image{
+			ImageID: "i", Tenant: "t", SHA256: strings.Repeat("a", 64), Bytes: 1, UploadedAt: time.UnixMicro(1),
+		})
+	}
+	for name, field := range map[string]func(*event.Event) *string{
+		"id":         func(e *event.Event) *string { return &e.ID },
+		"image_id":   func(e *event.Event) *string { return &e.Image.ImageID },
+		"filename":   func(e *event.Event) *string { return &e.Image.Filename },
+		"media_type": func(e *event.Event) *string { return &e.Image.MediaType },
+	} {
+		for length, fits := range map[int]bool{1 << 10: true, 1<<10 + 1: false, 70_000: false} {
+			e := good()
+			*field(&e) = strings.Repeat("x", length)
+			_, value, err := e.Encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = event.Decode(value)
+			if fits && err != nil {
+				t.Errorf("%s of %d bytes: %v", name, length, err)
+			}
+			want := fmt.Sprintf("%s has %d bytes, more than 1024", name, length)
+			if !fits && (err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 2000) {
+				t.Errorf("%s of %d bytes: %.200v, want %s", name, length, err, want)
+			}
 		}
 	}
 }
