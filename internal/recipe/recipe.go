@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"image/color"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
 
 	"darkroom/internal/pixels"
 )
@@ -92,6 +94,14 @@ var (
 	keyText     = regexp.MustCompile(`^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$`)
 )
 
+// tenant is what event.ValidTenant allows.
+var tenant = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// formats are those of images that are taken in.
+var formats = []pixels.Format{
+	pixels.JPEG, pixels.PNG, pixels.GIF, pixels.WebP, pixels.TIFF, pixels.BMP, pixels.AVIF, pixels.HEIC, pixels.JXL,
+}
+
 // placeholders are those of a target, with a sample each.
 var placeholders = map[string]string{
 	"{tenant}": "acme", "{id}": "id", "{recipe}": "recipe", "{name}": "name", "{width}": "1", "{height}": "1", "{ext}": "jpg",
@@ -115,10 +125,46 @@ func Parse(data []byte) (r Recipe, err error) {
 	if err := yaml.UnmarshalWithOptions(data, &r, yaml.Strict()); err != nil {
 		return Recipe{}, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
+	if err := checkText(data); err != nil {
+		return Recipe{}, err
+	}
 	if r.Target == "" {
 		r.Target = DefaultTarget
 	}
 	return r, r.validate()
+}
+
+// checkText finds what the YAML library passes over: a second document, and what is behind a whole number's point.
+func checkText(data []byte) error {
+	file, err := parser.ParseBytes(data, 0)
+	if err != nil {
+		return err
+	}
+	if n := len(file.Docs); n > 1 {
+		return fmt.Errorf("there must be one document in a recipe, not %d", n)
+	}
+	var all struct {
+		Select  map[string]any   `yaml:"select"`
+		Outputs []map[string]any `yaml:"outputs"`
+	}
+	if err := yaml.Unmarshal(data, &all); err != nil {
+		return err
+	}
+	errs := checkWhole("select", all.Select)
+	for i, o := range all.Outputs {
+		errs = append(errs, checkWhole(fmt.Sprintf("outputs[%d]", i), o)...)
+	}
+	return errors.Join(errs...)
+}
+
+// checkWhole sees to it that all numbers are whole ones, but that of sharpen.
+func checkWhole(at string, fields map[string]any) (errs []error) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if n, ok := fields[name].(float64); ok && name != "sharpen" && n != float64(int64(n)) {
+			errs = append(errs, fmt.Errorf("%s.%s: %v: must be a whole number", at, name, n))
+		}
+	}
+	return errs
 }
 
 // validate says all that is wrong.
@@ -133,7 +179,7 @@ func (r Recipe) validate() error {
 	check(r.Name != ContentName, "name %q: is that of what the upload service makes on request", r.Name)
 	check(len(r.Outputs) > 0, "outputs: there must be one at least")
 	check(len(r.Outputs) <= maxOutputs, "outputs: %d are more than the %d of one recipe", len(r.Outputs), maxOutputs)
-	check(r.Select.From.IsZero() || r.Select.To.IsZero() || r.Select.From.Before(r.Select.To.Time), "select: from must be before to")
+	errs = append(errs, r.Select.validate()...)
 	names := map[string]bool{}
 	for i, o := range r.Outputs {
 		at := fmt.Sprintf("outputs[%d] %q", i, o.Name)
@@ -147,6 +193,28 @@ func (r Recipe) validate() error {
 		}
 	}
 	return errors.Join(append(errs, r.checkTarget())...)
+}
+
+// validate finds what would select nothing.
+func (s Selection) validate() (errs []error) {
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("select: "+format, args...))
+		}
+	}
+	for _, t := range s.Tenants {
+		check(tenant.MatchString(t), "tenants: %q: must be a tenant's name: lower-case letters, digits and inner hyphens", t)
+	}
+	for _, f := range s.Formats {
+		check(slices.Contains(formats, f), "formats: %q: must be one of %v", f, formats)
+	}
+	check(s.From.IsZero() || s.To.IsZero() || s.From.Before(s.To.Time), "from must be before to")
+	check(s.MinWidth >= 0, "min_width %d: must not be negative", s.MinWidth)
+	check(s.MinHeight >= 0, "min_height %d: must not be negative", s.MinHeight)
+	check(s.MinBytes >= 0, "min_bytes %d: must not be negative", s.MinBytes)
+	check(s.MaxBytes >= 0, "max_bytes %d: must not be negative", s.MaxBytes)
+	check(s.MaxBytes <= 0 || s.MinBytes <= s.MaxBytes, "min_bytes must not be more than max_bytes")
+	return errs
 }
 
 // checkTarget sees to it that no two derivatives have the same key, and that no key is one of an original.

@@ -76,6 +76,17 @@ func TestErrorsSayWhereAndWhat(t *testing.T) {
 		{small + "target: '{tenant}/{id}/{name}'", "must begin with _variants/"},
 		{small + "select: {from: 2026-01-02T00:00:00Z, to: 2026-01-01T00:00:00Z}", "from must be before to"},
 		{small + "select: {from: yesterday}", "yesterday"},
+		{small + "select: {formats: [jpeg, jpg]}", `select: formats: "jpg": must be one of [jpeg `},
+		{small + "select: {tenants: [acme, Acme]}", `select: tenants: "Acme": must be a tenant's name`},
+		{small + "select: {min_width: -1}", "select: min_width -1: must not be negative"},
+		{small + "select: {min_height: -1}", "select: min_height -1: must not be negative"},
+		{small + "select: {min_bytes: -1}", "select: min_bytes -1: must not be negative"},
+		{small + "select: {max_bytes: -5}", "select: max_bytes -5: must not be negative"},
+		{small + "select: {min_bytes: 10, max_bytes: 5}", "select: min_bytes must not be more than max_bytes"},
+		{small + "select: {min_width: 10.5}", "select.min_width: 10.5: must be a whole number"},
+		{"name: x\noutputs: [{name: a, width: 10.7, format: jpeg}]", "outputs[0].width: 10.7: must be a whole number"},
+		{small + "---\nname: other", "there must be one document"},
+		{small + "---\n", "there must be one document"},
 	} {
 		if _, err := recipe.Parse([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s\n-> %v\nwant %s", c.text, err, c.want)
@@ -114,6 +125,7 @@ func TestSelection(t *testing.T) {
 		"{min_bytes: 1001}":               false,
 		"{max_bytes: 999}":                false,
 		"{max_bytes: 1000, min_bytes: 9}": true,
+		"{min_bytes: 9, max_bytes: 0}":    true,
 	} {
 		r, err := recipe.Parse([]byte(small + "select: " + text))
 		if err != nil {
