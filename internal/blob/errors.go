@@ -66,13 +66,16 @@ func fail(action string, err error) error {
 // isAway tells an error of the way to S3, or of its load, from an answer. That the caller cancelled is neither: the SDK
 // has another error for it.
 func isAway(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) { // also in the middle of an answer
+		return true
+	}
 	var answer *smithyhttp.ResponseError
 	if errors.As(err, &answer) && answer.HTTPStatusCode() != 0 { // it is 0 when none came
 		status := answer.HTTPStatusCode()
 		return status >= 500 || status == http.StatusTooManyRequests || code(err) == "RequestTimeout"
 	}
 	var send *smithyhttp.RequestSendError
-	return errors.As(err, &send) || errors.Is(err, context.DeadlineExceeded)
+	return errors.As(err, &send)
 }
 
 // code returns S3's error code, or "".

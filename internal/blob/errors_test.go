@@ -155,6 +155,39 @@ func TestUnavailableWhenABodyIsCut(t *testing.T) {
 	}
 }
 
+// The headers come, or not even they, and then nothing more.
+func TestUnavailableWhenAnAnswerStalls(t *testing.T) {
+	t.Cleanup(blob.SetCallTimeout(50 * time.Millisecond))
+	var headers atomic.Bool
+	held := make(chan struct{})
+	s := fake(t, func(w http.ResponseWriter, _ *http.Request) {
+		if headers.Load() {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "half")
+			w.(http.Flusher).Flush()
+		}
+		<-held
+	})
+	defer close(held)
+	for _, name := range []string{"Get", "List", "Stat", "Ping", "EnsureBucket"} {
+		for _, with := range []bool{false, true} {
+			if headers.Store(with); with && name != "Get" && name != "List" {
+				continue // a HEAD is its headers
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- calls[name](t.Context(), s) }()
+			select {
+			case err := <-ended:
+				if !blob.Unavailable(err) {
+					t.Errorf("%s, with headers %t: %v", name, with, err)
+				}
+			case <-time.After(2 * time.Second):
+				t.Errorf("%s, with headers %t, does not end", name, with)
+			}
+		}
+	}
+}
+
 func TestRetries(t *testing.T) {
 	var tries atomic.Int32
 	failures := func(n int32, answer func(w http.ResponseWriter)) http.HandlerFunc {

@@ -22,7 +22,7 @@ const deleteBatch = 1000
 
 // EnsureBucket makes the bucket unless it is there. It may be called again and by many at once.
 func (s *Store) EnsureBucket(ctx context.Context) error {
-	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
+	err := s.headBucket(ctx)
 	if err == nil {
 		return nil
 	}
@@ -44,10 +44,17 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 
 // Ping asks S3 for the bucket.
 func (s *Store) Ping(ctx context.Context) error {
-	if _, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket}); err != nil {
+	if err := s.headBucket(ctx); err != nil {
 		return fail("ping bucket "+s.bucket, err)
 	}
 	return nil
+}
+
+func (s *Store) headBucket(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := s.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &s.bucket})
+	return err
 }
 
 // Put stores a small object and returns its ETag. Without a condition it replaces what is there. With one it is tried
@@ -79,8 +86,11 @@ func (s *Store) Put(ctx context.Context, key string, data []byte, o PutOptions) 
 	return "", fail("put "+key, err)
 }
 
-// Get returns a small object, of at most MaxGet bytes, and its ETag. ErrNotFound, ErrTooLarge.
+// Get returns a small object, of at most MaxGet bytes, and its ETag. ErrNotFound, ErrTooLarge. An answer that stalls is
+// given up.
 func (s *Store) Get(ctx context.Context, key string) (data []byte, etag string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	o, err := s.Open(ctx, key, "")
 	if err != nil {
 		return nil, "", err
@@ -97,7 +107,8 @@ func (s *Store) Get(ctx context.Context, key string) (data []byte, etag string, 
 }
 
 // Open opens an object, or the part of it that rangeHeader selects (an HTTP Range of one range, such as "bytes=0-99";
-// empty: all of it). ErrNotFound; a [RangeError] when the object has no such bytes.
+// empty: all of it). ErrNotFound; a [RangeError] when the object has no such bytes. How long Body may take is for
+// ctx to say.
 func (s *Store) Open(ctx context.Context, key, rangeHeader string) (*Object, error) {
 	in := &s3.GetObjectInput{Bucket: &s.bucket, Key: &key, Range: text(rangeHeader)}
 	out, err := s.client.GetObject(ctx, in)
@@ -150,7 +161,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Stat describes an object. ErrNotFound.
 func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
-	out, err := s.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
+	out, err := s.head(ctx, &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
 	if isMissing(err) {
 		return Info{}, fmt.Errorf("stat %s: %w", key, ErrNotFound)
 	}
@@ -160,6 +171,12 @@ func (s *Store) Stat(ctx context.Context, key string) (Info, error) {
 	return Info{
 		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: aws.ToString(out.ETag), ModTime: aws.ToTime(out.LastModified),
 	}, nil
+}
+
+func (s *Store) head(ctx context.Context, in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return s.client.HeadObject(ctx, in)
 }
 
 // Delete removes objects. That one is not there is no error. Any that S3 could not remove are named in the error.
@@ -207,7 +224,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 	return func(yield func(Info, error) bool) {
 		in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: text(prefix)}
 		for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
-			page, err := pages.NextPage(ctx)
+			page, err := nextPage(ctx, pages)
 			if err != nil {
 				yield(Info{}, fail("list "+prefix, err))
 				return
@@ -223,6 +240,12 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 			}
 		}
 	}
+}
+
+func nextPage(ctx context.Context, pages *s3.ListObjectsV2Paginator) (*s3.ListObjectsV2Output, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return pages.NextPage(ctx)
 }
 
 // text returns nil for an empty string: the SDK sends no header for it then.

@@ -63,7 +63,7 @@ func (s *Store) copy(ctx context.Context, from, to, want, contentType string, if
 // checksum returns the SHA-256 that S3 keeps for an object, in base64, or "" when it keeps none.
 func (s *Store) checksum(ctx context.Context, key string) (string, error) {
 	in := &s3.HeadObjectInput{Bucket: &s.bucket, Key: &key, ChecksumMode: types.ChecksumModeEnabled}
-	out, err := s.client.HeadObject(ctx, in)
+	out, err := s.head(ctx, in)
 	if isMissing(err) {
 		return "", fmt.Errorf("stat %s: %w", key, ErrNotFound)
 	}

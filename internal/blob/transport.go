@@ -21,6 +21,10 @@ const (
 	bufferSize    = 256 << 10
 )
 
+// callTimeout bounds a call whose answer is small, with its repetitions: headers alone, a page of a listing, or what Get
+// returns. The transport bounds no body, and one that stalls would hold its caller for ever. Tests lower it.
+var callTimeout = 10 * time.Second
+
 // newTransport returns a transport that keeps many connections to the one server and moves bodies in great pieces.
 func newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
