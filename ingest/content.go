@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -154,7 +155,7 @@ func (s *Service) openFile(r *http.Request, f served, part span, whole, unchange
 	if !whole {
 		header = fmt.Sprintf("bytes=%d-%d", part.from, part.to-1)
 	}
-	o, err := s.blobs.Open(r.Context(), f.key, header)
+	o, err := s.openObject(r.Context(), f.key, header)
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +163,43 @@ func (s *Service) openFile(r *http.Request, f served, part span, whole, unchange
 		return nil, errors.Join(fmt.Errorf("open %s: %w", f.key, errSize), o.Body.Close())
 	}
 	return o.Body, nil
+}
+
+// openObject opens an object whose body is given up when S3 sends none of it for a while.
+func (s *Service) openObject(ctx context.Context, key, byteRange string) (*blob.Object, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	o, err := s.blobs.Open(ctx, key, byteRange)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	watch := time.AfterFunc(s.cfg.StallAfter, func() { cancel(errS3Stalled) })
+	watch.Stop()
+	o.Body = &watched{ReadCloser: o.Body, watch: watch, after: s.cfg.StallAfter, cancel: cancel}
+	return o, nil
+}
+
+// errS3Stalled counts as an outage of S3, as the client's own going away does not.
+var errS3Stalled = fmt.Errorf("S3 stalled: %w", context.DeadlineExceeded)
+
+// watched is a body whose reads may take only so long each.
+type watched struct {
+	io.ReadCloser
+	watch  *time.Timer
+	after  time.Duration
+	cancel context.CancelCauseFunc
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.watch.Reset(w.after)
+	defer w.watch.Stop() // between two reads a slow client is waited for
+	return w.ReadCloser.Read(p)
+}
+
+func (w *watched) Close() error {
+	w.watch.Stop()
+	defer w.cancel(nil)
+	return w.ReadCloser.Close()
 }
 
 // lost is the error for bytes that are not there, though the upload was acknowledged: that is nothing that a client may

@@ -3,10 +3,15 @@ package ingest_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -221,6 +226,56 @@ func TestS3ThatHangsHoldsNoUploadForEver(t *testing.T) {
 	begun := time.Now()
 	if a := s.post(big(1, 16<<20)); a.problem() != "storage-unavailable" || time.Since(begun) > 10*time.Second {
 		t.Errorf("%s after %v", a, time.Since(begun))
+	}
+}
+
+// lockedBuffer is a log that can be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestS3ThatStallsHoldsNoDownloadForEver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.cfg.StallAfter = 300 * time.Millisecond
+	p := r.behindProxy(always(pass))
+	var log lockedBuffer
+	r.log = slog.New(slog.NewTextHandler(&log, nil))
+	s := r.start()
+	content := s.url + "/v1/images/" + s.post(big(1, 100_000)).upload(t).ID + "/content"
+	s.settled()
+	p.mu.Lock()
+	p.rule = func(_ int, r *http.Request) fault {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/default/") {
+			return stall
+		}
+		return pass
+	}
+	p.mu.Unlock()
+	client := &http.Client{Timeout: 5 * time.Second}
+	res, err := client.Get(content)
+	must(t, err)
+	defer res.Body.Close()
+	n, err := io.Copy(io.Discard, res.Body)
+	var late net.Error
+	if err == nil || errors.As(err, &late) && late.Timeout() || n == 0 || n > 50_000 {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	if !strings.Contains(log.String(), "content was cut") {
+		t.Errorf("the log says nothing: %s", log.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -19,6 +20,7 @@ const (
 	lose         // S3 does it, and the connection breaks before the answer
 	hang         // nothing happens until the test ends
 	hold         // nothing happens until release is called; then S3 does it
+	stall        // the answer's headers and half of its body come, and nothing more until the test ends
 )
 
 // proxy stands between a service and S3.
@@ -58,6 +60,15 @@ func (r *rig) behindProxy(rule func(n int, r *http.Request) fault) *proxy {
 			case <-p.held:
 			case <-stop:
 			}
+		case stall:
+			answer := httptest.NewRecorder()
+			forward.ServeHTTP(answer, req)
+			maps.Copy(w.Header(), answer.Header())
+			w.WriteHeader(answer.Code)
+			_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
+			_ = http.NewResponseController(w).Flush()
+			<-stop
+			panic(http.ErrAbortHandler)
 		}
 		forward.ServeHTTP(w, req)
 	}))

@@ -103,7 +103,7 @@ func (v *variants) stored(ctx context.Context, r record, job variant.Job) (serve
 		v.log.Warn("look for a variant without the table", "error", err)
 	}
 	key := job.Recipe.Key(variant.Seen(job.Image), job.Recipe.Outputs[0], 0, 0)
-	o, err := v.blobs.Open(ctx, key, "")
+	o, err := v.openObject(ctx, key, "")
 	if errors.Is(err, blob.ErrNotFound) {
 		return served{}, errNotStored
 	}
