@@ -328,7 +328,10 @@ func (v *variants) refused(ctx context.Context, job variant.Job, why *pixels.Err
 		v.log.Error("an image's bytes are not as they should be", "image", job.Image.ImageID, "error", why)
 		return refuse(service.KindInternal, "The image's bytes are not where they should be.")
 	}
-	v.write(context.WithoutCancel(ctx), job.Failed(job.Recipe.Outputs, why))
+	// The time for making it may be over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), factsTimeout)
+	defer cancel()
+	v.write(ctx, job.Failed(job.Recipe.Outputs, why))
 	return refuseVariant(why)
 }
 

@@ -476,3 +476,33 @@ func TestOnlySignedURLsAreServed(t *testing.T) {
 		}
 	}
 }
+
+// hangingWrites is a table store that answers reads alone.
+type hangingWrites struct{ tables }
+
+func (*hangingWrites) Apply(ctx context.Context, _ []table.Mutation) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func TestATableThatHangsKeepsNoPlaceForEver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.tables = &hangingWrites{}
+	r.cfg.Variants.Processes, r.cfg.Variants.Waiting = 1, 0
+	s := r.start()
+	broken := s.post(big(1, 300)[:150]).upload(t)
+	client := &http.Client{Timeout: 8 * time.Second}
+	res, err := client.Get(s.url + "/v1/images/" + broken.ID + "/content?w=10&format=jpeg")
+	must(t, err)
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("status %d", res.StatusCode)
+	}
+	eventually(t, func() error {
+		if n := s.metric("darkroom_ingest_variants_making"); n != 0 {
+			return fmt.Errorf("%v variants are being made", n)
+		}
+		return nil
+	})
+}
