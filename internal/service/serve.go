@@ -16,9 +16,10 @@ const (
 )
 
 // Serve answers requests on the listener until the context ends; then it stops accepting, gives running requests three
-// seconds and cuts what is left. It returns nil after such an end.
+// seconds and cuts what is left. It returns nil after such an end. A client that neither sends what it announced nor
+// takes its answer is cut off.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+	s := &http.Server{Handler: bounded(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {
