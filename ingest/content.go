@@ -19,6 +19,9 @@ import (
 	"darkroom/internal/variant"
 )
 
+// sendPiece is how much of a body has a deadline of its own.
+const sendPiece = 32 << 10
+
 // served is bytes that are to be sent: those of an image or of a variant.
 type served struct {
 	key       string // of the object that they are in
@@ -230,12 +233,16 @@ func describe(c *gin.Context, f served, part span) {
 // sendBody sends an object's bytes. A client that takes none for a while is cut off, as is one whose bytes end early.
 func (s *Service) sendBody(c *gin.Context, body io.Reader) {
 	conn := http.NewResponseController(c.Writer)
-	to := writerFunc(func(p []byte) (int, error) {
-		_ = conn.SetWriteDeadline(time.Now().Add(s.cfg.StallAfter)) // a connection without deadlines has none
-		return c.Writer.Write(p)
+	to := writerFunc(func(p []byte) (n int, err error) {
+		for n < len(p) && err == nil { // in pieces, so that a slow client takes one in time
+			_ = conn.SetWriteDeadline(time.Now().Add(s.cfg.StallAfter)) // a connection without deadlines has none
+			var k int
+			k, err = c.Writer.Write(p[n:min(len(p), n+sendPiece)])
+			n += k
+		}
+		return n, err
 	})
-	err := move(to, body)
-	_ = conn.SetWriteDeadline(time.Time{})
+	err := move(to, body) // net/http takes the deadline back when all is sent
 	if blob.Unavailable(err) {
 		s.log.Warn("content was cut", "path", c.Request.URL.Path, "error", err)
 	}

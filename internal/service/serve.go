@@ -19,7 +19,13 @@ const (
 // seconds and cuts what is left. It returns nil after such an end. A client that neither sends what it announced nor
 // takes its answer is cut off.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: bounded(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout}
+	s := &http.Server{
+		Handler: bounded(h), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			boundUnsent(conn)
+			return ctx
+		},
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(l) }()
 	select {
