@@ -2,6 +2,7 @@ package statsapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -169,8 +170,14 @@ func (a *api) answer(c *gin.Context, value any, err error) {
 		a.fail(c, err)
 		return
 	}
+	body, err := json.Marshal(value) // before the status, which would say that all is well
+	if err != nil {
+		a.log.Error("an answer cannot be written", "path", c.FullPath(), "query", c.Request.URL.RawQuery, "error", err)
+		service.Abort(c, service.KindInternal, "the answer could not be written; the service's log has the reason")
+		return
+	}
 	c.Header("Cache-Control", "no-store") // the figures change all the time
-	c.JSON(http.StatusOK, value)
+	c.Data(http.StatusOK, "application/json; charset=utf-8", body)
 }
 
 func (a *api) fail(c *gin.Context, err error) {

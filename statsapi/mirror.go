@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -61,6 +62,20 @@ type row struct {
 // errTable marks a record of another table than its topic's.
 var errTable = errors.New("the record is of another table than its topic")
 
+// errTime marks a record with a time that no answer can hold.
+var errTime = errors.New("the time is outside the years 0 to 9999")
+
+// shownTimes are the columns with times that answers hold.
+var shownTimes = []string{"uploaded_at", "complete_to"}
+
+var (
+	firstShowable = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+	endOfShowable = time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+)
+
+// isShowable reports whether JSON can hold a time.
+func isShowable(micro int64) bool { return firstShowable <= micro && micro < endOfShowable }
+
 // read makes a row of a record.
 func (m *mirror) read(r *kgo.Record) (row, error) {
 	c, err := table.DecodeChange(r.Value)
@@ -77,6 +92,9 @@ func (m *mirror) read(r *kgo.Record) (row, error) {
 	}
 	for i, col := range m.columns {
 		out.cells[i] = stored(col, c.Row[col.Name])
+		if micro, ok := out.cells[i].(int64); ok && slices.Contains(shownTimes, col.Name) && !isShowable(micro) {
+			return row{}, fmt.Errorf("%w: %s is %d", errTime, col.Name, micro)
+		}
 	}
 	return out, nil
 }
