@@ -35,7 +35,13 @@ type file struct {
 	label    string
 }
 
-// file goes to the first part that has a file name or is named "file". The file may have limit bytes; more than one
+// fileOfPart reports whether a part is a file: it has a file name or is named "file".
+func fileOfPart(part *multipart.Part) (name string, isFile bool) {
+	field, name, isFile := dispositionOf(part.Header.Get("Content-Disposition"))
+	return name, isFile || field == "file"
+}
+
+// file goes to the first part that is a file. The file may have limit bytes; more than one
 // beyond it cannot be read.
 func (f *form) file(limit int64) (file, error) {
 	for {
@@ -46,8 +52,7 @@ func (f *form) file(limit int64) (file, error) {
 		if err != nil {
 			return file{}, formError(err)
 		}
-		field, name, isFile := dispositionOf(part.Header.Get("Content-Disposition"))
-		if isFile || field == "file" {
+		if name, isFile := fileOfPart(part); isFile {
 			f.body.left = limit + maxAround
 			return file{Reader: partReader{part}, declared: part.Header.Get("Content-Type"), label: name}, nil
 		}
@@ -83,7 +88,7 @@ func (f *form) end() error {
 		if err != nil {
 			return formError(err)
 		}
-		if _, _, isFile := dispositionOf(part.Header.Get("Content-Disposition")); isFile {
+		if _, isFile := fileOfPart(part); isFile {
 			return refuse(kindMalformedMultipart, "The form has a second file. Upload one image at a time.")
 		}
 		if err := f.skip(part); err != nil {

@@ -73,6 +73,8 @@ func TestForms(t *testing.T) {
 		{"no line end at the end", bytes.TrimSuffix(form(image(8)), []byte("\r\n")), 201, ""},
 		{"no file", form(text), 400, "malformed-multipart"},
 		{"two files", form(image(10), image(11)), 400, "malformed-multipart"},
+		{"two files without names", form(part{data: photo(10)}, part{data: photo(11)}), 400, "malformed-multipart"},
+		{"a file and one without a name", form(image(10), part{data: photo(11)}), 400, "malformed-multipart"},
 		{"many fields", form(append(many, image(12))...), 400, "malformed-multipart"},
 		{"a long field", form(part{field: "x", data: make([]byte, 70_000)}, image(13)), 400, "malformed-multipart"},
 		{"a long field behind", form(image(14), part{field: "x", data: make([]byte, 70_000)}), 400, "malformed-multipart"},
