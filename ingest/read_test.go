@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -192,6 +193,32 @@ func TestContent(t *testing.T) {
 		} {
 			if h.Get(name) != want {
 				t.Errorf("%s: %s is %q, want %q", method, name, h.Get(name), want)
+			}
+		}
+	}
+}
+
+// TestConditionsOnSeveralLinesAreOneList is RFC 9110, section 5.3.
+func TestConditionsOnSeveralLinesAreOneList(t *testing.T) {
+	s := newRig(t).start()
+	img := s.post(photo(1)).upload(t)
+	etag := `"` + img.SHA256 + `"`
+	for _, c := range []struct {
+		header string
+		lines  []string
+		status int
+	}{
+		{"If-None-Match", []string{`"x"`, "W/" + etag}, 304},
+		{"If-None-Match", []string{`"x"`, `"y"`}, 200},
+		{"If-Match", []string{`"x"`, etag}, 200},
+		{"If-Match", []string{`"x"`, `"y"`}, 412},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			req, err := http.NewRequest(method, s.url+"/v1/images/"+img.ID+"/content", nil)
+			must(t, err)
+			req.Header[c.header] = c.lines
+			if a, err := s.do(req); err != nil || a.status != c.status {
+				t.Errorf("%s %s %v: %s, %v", method, c.header, c.lines, a, err)
 			}
 		}
 	}

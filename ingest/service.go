@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,6 +68,7 @@ func New(
 	})
 	engine := service.NewEngine("ingest", log, reg)
 	engine.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", contract) })
+	engine.Use(joinConditions)
 	RegisterHandlersWithOptions(engine, api{s}, GinServerOptions{ErrorHandler: badParameter})
 	s.handler = s.withReadiness(engine)
 	return s, nil
@@ -88,6 +90,15 @@ func (s *Service) flush(ctx context.Context) {
 	defer cancel()
 	s.kafka.flush(ctx)
 	s.tidy.wait(ctx)
+}
+
+// joinConditions makes one line of each list that came on several (RFC 9110, section 5.3), as the generated code wants.
+func joinConditions(c *gin.Context) {
+	for _, name := range []string{"If-Match", "If-None-Match"} {
+		if lines := c.Request.Header.Values(name); len(lines) > 1 {
+			c.Request.Header.Set(name, strings.Join(lines, ", "))
+		}
+	}
 }
 
 // badParameter answers for a parameter that the generated code could not read.
