@@ -387,3 +387,25 @@ func TestWhatIsAwayIsSaidInOneLine(t *testing.T) {
 		t.Errorf("a letter whose topic is gone cannot be read: %v", err)
 	}
 }
+
+func TestALetterOfARecordWithALargeKeyIsReplayed(t *testing.T) {
+	w := newWorld(t)
+	key := strings.Repeat("k", 500_000)
+	place := &kgo.Record{Topic: event.TopicImages, Key: []byte(key), Value: []byte("value"), Timestamp: noon}
+	if err := w.cl.ProduceSync(w.Context(), place).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	w.reject(event.Rejection{
+		Stage: "decode", Class: event.Permanent, Code: "malformed-event", Topic: place.Topic, Partition: place.Partition,
+		Offset: place.Offset, Timestamp: noon, Truncated: true,
+	})
+	if got := fmt.Sprint(w.replay()); got != "[<nil>]" {
+		t.Fatal(got)
+	}
+	if again := w.events(2)[1]; !strings.HasPrefix(again, key+" value 12:00 ") || !strings.Contains(again, "replay=1") {
+		t.Errorf("%d bytes, %.40q…%q", len(again), again, again[max(0, len(again)-100):])
+	}
+	if left := w.waiting(); len(left) != 0 {
+		t.Errorf("%d letters wait", len(left))
+	}
+}

@@ -33,7 +33,8 @@ type Letter struct {
 	State           State
 	HasValue        bool
 
-	place place
+	place     place
+	recordKey []byte // the record's key, from Topic.Read: Key is empty where it was too large for the letter
 }
 
 // Place is where the topic of dead letters holds it.

@@ -98,12 +98,13 @@ func (b *batch) add(ctx context.Context, l Letter) error {
 		b.report(Result{l, ErrTooOften})
 		return nil
 	}
-	if len(b.letters) == batchRecords || b.bytes+len(l.Value) > batchBytes {
+	size := len(l.recordKey) + len(l.Value)
+	if len(b.letters) == batchRecords || b.bytes+size > batchBytes {
 		if err := b.flush(ctx); err != nil {
 			return err
 		}
 	}
-	b.letters, b.bytes = append(b.letters, l), b.bytes+len(l.Value)
+	b.letters, b.bytes = append(b.letters, l), b.bytes+size
 	return nil
 }
 
@@ -145,7 +146,7 @@ func (b *batch) flush(ctx context.Context) error {
 // replay is the letter's record once more.
 func replay(l Letter) *kgo.Record {
 	return &kgo.Record{
-		Topic: l.Topic, Key: l.Key, Value: l.Value, Timestamp: l.Timestamp,
+		Topic: l.Topic, Key: l.recordKey, Value: l.Value, Timestamp: l.Timestamp,
 		Headers: []kgo.RecordHeader{
 			{Key: event.HeaderLetter, Value: []byte(l.ID)},
 			{Key: event.HeaderReplay, Value: strconv.AppendInt(nil, l.Replays+1, 10)},

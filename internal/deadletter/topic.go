@@ -201,9 +201,9 @@ func (t *Topic) Read(ctx context.Context, letters []Letter, visit func(Letter) e
 		if err != nil {
 			return err
 		}
-		l.Value = full.Value
+		l.Value, l.recordKey = full.Value, full.Key
 		if l.Truncated && !l.HasValue {
-			if l.Value, err = t.original(ctx, l); err != nil {
+			if l.recordKey, l.Value, err = t.original(ctx, l); err != nil {
 				return err
 			}
 		}
@@ -211,27 +211,27 @@ func (t *Topic) Read(ctx context.Context, letters []Letter, visit func(Letter) e
 	})
 }
 
-// original is the value of the letter's record in its own topic, empty if that is there no more.
-func (t *Topic) original(ctx context.Context, l Letter) ([]byte, error) {
+// original is the key and the value of the letter's record in its own topic, empty if that is there no more.
+func (t *Topic) original(ctx context.Context, l Letter) (key, value []byte, err error) {
 	starts, ends, err := t.offsets(ctx, l.Topic)
 	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	start, _ := starts.Lookup(l.Topic, l.Partition)
 	end, ok := ends.Lookup(l.Topic, l.Partition)
 	if !ok || l.Offset < start.Offset || l.Offset >= end.Offset {
-		return nil, nil
+		return nil, nil, nil
 	}
-	var value []byte
 	err = t.scan(ctx, l.Topic, map[int32]span{l.Partition: {l.Offset, l.Offset + 1}}, func(r *kgo.Record) error {
-		// A topic that was made anew has another record there.
-		if string(r.Key) == string(l.Key) && r.Timestamp.UnixMilli() == l.Timestamp.UnixMilli() {
-			value = r.Value
+		// A topic that was made anew has another record there. A key that was too large for the letter is not in it.
+		same := len(l.Key) == 0 || string(r.Key) == string(l.Key)
+		if same && r.Timestamp.UnixMilli() == l.Timestamp.UnixMilli() {
+			key, value = r.Key, r.Value
 		}
 		return nil
 	})
-	return value, err
+	return key, value, err
 }
