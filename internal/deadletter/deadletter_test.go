@@ -409,3 +409,51 @@ func TestALetterOfARecordWithALargeKeyIsReplayed(t *testing.T) {
 		t.Errorf("%d letters wait", len(left))
 	}
 }
+
+// TestLettersOfTransactionsThatDidNotEndWellAreNone has one that was aborted, and one that never ends.
+func TestLettersOfTransactionsThatDidNotEndWellAreNone(t *testing.T) {
+	w := newWorld(t)
+	w.reject(letter(1))
+	for n, end := range []kgo.TransactionEndTry{kgo.TryCommit, kgo.TryAbort} {
+		w.transact(fmt.Sprint("ended", n), letter(int64(2+n)), func(cl *kgo.Client) error {
+			return cl.EndTransaction(w.Context(), end)
+		})
+	}
+	w.reject(letter(4))
+	w.transact("open", letter(5), func(*kgo.Client) error { return nil })
+	var keys []string
+	for _, l := range w.letters() {
+		keys = append(keys, string(l.Key))
+	}
+	if got := fmt.Sprint(keys); got != "[image1 image2 image4]" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(w.replay()); got != "[image1 <nil> image2 <nil> image4 <nil>]" {
+		t.Error(got)
+	}
+}
+
+// transact writes a letter in a transaction.
+func (w *world) transact(id string, r event.Rejection, end func(*kgo.Client) error) {
+	w.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(w.cluster.ListenAddrs()...), kgo.TransactionalID(id),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(cl.Close)
+	key, value, err := r.Encode()
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := cl.BeginTransaction(); err != nil {
+		w.Fatal(err)
+	}
+	record := &kgo.Record{Topic: event.TopicRejected, Key: key, Value: value}
+	if err := cl.ProduceSync(w.Context(), record).FirstErr(); err != nil {
+		w.Fatal(err)
+	}
+	if err := end(cl); err != nil {
+		w.Fatal(err)
+	}
+}

@@ -80,12 +80,12 @@ func (t *Topic) exists(ctx context.Context, topic string) error {
 	return nil
 }
 
-// offsets are the first and the next offset of each partition of a topic.
+// offsets are the first offset of each partition of a topic, and the next, before which no transaction is open.
 func (t *Topic) offsets(ctx context.Context, topic string) (starts, ends kadm.ListedOffsets, err error) {
 	ctx, cancel := context.WithTimeout(ctx, brokerWait)
 	defer cancel()
 	if starts, err = t.adm.ListStartOffsets(ctx, topic); err == nil {
-		ends, err = t.adm.ListEndOffsets(ctx, topic)
+		ends, err = t.adm.ListCommittedOffsets(ctx, topic)
 	}
 	if err = errors.Join(err, starts.Error(), ends.Error()); err != nil {
 		return nil, nil, fmt.Errorf("list offsets of %s: %w", topic, t.away(err))
@@ -108,6 +108,7 @@ func (t *Topic) scan(ctx context.Context, topic string, spans map[int32]span, vi
 		return nil
 	}
 	cl, err := kgo.NewClient(kgo.SeedBrokers(t.brokers...), kgo.DialTimeout(2*time.Second),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // they take offsets: without them a partition that ends in one has no end
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}))
