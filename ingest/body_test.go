@@ -145,15 +145,21 @@ func TestWhatTheHeadersForbidIsRefusedBeforeTheBody(t *testing.T) {
 		413: "Content-Length: 100000000\r\n",
 		400: "Darkroom-Tenant: _\r\nContent-Length: 1000\r\n",
 		409: "Idempotency-Key: taken\r\nContent-Length: 1000\r\n",
+		415: "Content-Type: text/plain\r\nContent-Length: 1000\r\n",
 	} {
 		status, text := s.raw("POST /v1/images HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + header + "\r\n")
 		if status != want {
 			t.Errorf("%q: %s, want %d and no 100 Continue", header, text, want)
 		}
 	}
-	status, text := s.raw("POST /v1/images HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n")
-	if status != 100 {
-		t.Errorf("a body that may come: %s", text)
+	for _, mediaType := range []string{
+		"", "image/jpeg", "Image/PNG; x=y", "application/octet-stream", "application/x-www-form-urlencoded", formType[1],
+	} {
+		status, text := s.raw("POST /v1/images HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n" +
+			"Content-Type: " + mediaType + "\r\n\r\n")
+		if status != 100 {
+			t.Errorf("a body of the type %q, which may come: %s", mediaType, text)
+		}
 	}
 	close(release)
 	(<-running).upload(t)

@@ -41,8 +41,7 @@ func fileOfPart(part *multipart.Part) (name string, isFile bool) {
 	return name, isFile || field == "file"
 }
 
-// file goes to the first part that is a file. The file may have limit bytes; more than one
-// beyond it cannot be read.
+// file goes to the first part that is a file. The file may have limit bytes; more than one beyond it cannot be read.
 func (f *form) file(limit int64) (file, error) {
 	for {
 		part, err := f.parts.NextPart()

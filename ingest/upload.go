@@ -60,6 +60,8 @@ func (s *Service) open(r *http.Request, disposition string, body *bodyReader) (*
 		return nil, errEmpty()
 	case r.ContentLength > limit:
 		return nil, refuseTooLarge(limit)
+	case r.Header.Get("Expect") != "" && !declaresImage(declared): // the client waits with the body
+		return nil, refuse(kindTypeMismatch, "The declared type is %.100q, which is that of no image that we know.", declared)
 	}
 	im.r, im.size = body, r.ContentLength
 	_, im.label, _ = dispositionOf(disposition)
@@ -89,16 +91,27 @@ func (im *image) sniff(declared string) error {
 	return nil
 }
 
-// declaredIs reports whether a Content-Type may stand before an image of the format. That of no type at all may, and
-// so may what curl --data-binary sends unasked.
+// declaredIs reports whether a Content-Type may stand before an image of the format.
 func declaredIs(declared string, format pixels.Format) bool {
+	f, ok := pixels.FormatOfMediaType(declared)
+	return ok && f == format || declaresNothing(declared)
+}
+
+// declaresImage reports whether a Content-Type may stand before an image of any format.
+func declaresImage(declared string) bool {
+	_, ok := pixels.FormatOfMediaType(declared)
+	return ok || declaresNothing(declared)
+}
+
+// declaresNothing reports whether a Content-Type leaves open what follows: none at all does, and so does what
+// curl --data-binary sends unasked.
+func declaresNothing(declared string) bool {
 	base, _, _ := strings.Cut(declared, ";")
 	switch strings.ToLower(strings.TrimSpace(base)) {
 	case "", "application/octet-stream", "binary/octet-stream", "application/x-www-form-urlencoded":
 		return true
 	}
-	f, ok := pixels.FormatOfMediaType(declared)
-	return ok && f == format
+	return false
 }
 
 // store stores an upload, durably, or finds that it is a repeat.
