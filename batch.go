@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -26,8 +27,11 @@ func runBatch(ctx context.Context, io stdio, name string, p pipelines.Batch,
 	err := run(ctx, progress.job.Store)
 	close(progress.ended)
 	<-progress.shown
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		return fmt.Errorf("%w: the next run goes on from here", errInterrupted)
+	}
 	job := progress.job.Load()
-	if err != nil || ctx.Err() != nil || job == nil {
+	if err != nil || job == nil {
 		return err
 	}
 	counters, err := job.Counters(ctx)

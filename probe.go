@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"text/tabwriter"
 
 	"golang.org/x/sync/errgroup"
@@ -101,9 +99,9 @@ func (c *probeCmd) Run(ctx context.Context, io stdio) error {
 }
 
 func (c *probeCmd) probe(ctx context.Context, workers *pool.Pool, file string) probed {
-	f, err := os.Open(file)
+	f, err := openImage(file)
 	if err != nil {
-		return probed{File: file, Code: "unreadable", Detail: errors.Unwrap(err).Error()}
+		return probed{File: file, Code: "unreadable", Detail: err.Error()}
 	}
 	defer f.Close()
 	refused := func(err error) probed {
