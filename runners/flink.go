@@ -94,13 +94,14 @@ func (o FlinkOptions) encode(streaming bool) map[string]any {
 // Submit starts a pipeline. Without the address of a worker pool its DoFns run in this process. A streaming pipeline is
 // started once: two jobs would do the same work twice, to the same end.
 func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
-	before, err := f.REST.Jobs(ctx)
-	if err != nil {
-		return nil, err
+	before, unlisted := f.REST.Jobs(ctx)
+	if streaming && unlisted != nil {
+		return nil, unlisted
 	}
 	if streaming && slices.ContainsFunc(before, func(j FlinkJob) bool { return j.Name == name && j.Running() }) {
 		return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
 	}
+	var err error
 	if o.BundleSize, err = bundleSize(pipeline, o.BundleSize); err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
@@ -110,9 +111,16 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 	if err != nil {
 		return nil, fmt.Errorf("run on Flink: %w", err)
 	}
-	// Beam's job server would forget the job and leave it running. Of batches of one name this one alone is ended.
+	// Of batches of one name this one alone is ended, and none if that cannot be told.
+	find := func(ctx context.Context) (FlinkJob, error) {
+		if unlisted != nil {
+			return FlinkJob{}, unlisted
+		}
+		return f.REST.next(ctx, name, before)
+	}
+	// Beam's job server would forget the job and leave it running.
 	job.cancel = func(ctx context.Context) error {
-		own, err := f.REST.next(ctx, name, before)
+		own, err := find(ctx)
 		if errors.Is(err, ErrNoJob) || err == nil && !own.Running() {
 			return nil
 		}
@@ -123,7 +131,7 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 	}
 	// It knows no counters before the job ends.
 	job.counters = func(ctx context.Context) ([]Counter, error) {
-		own, err := f.REST.next(ctx, name, before)
+		own, err := find(ctx)
 		if err != nil {
 			return nil, err
 		}
