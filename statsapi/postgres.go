@@ -85,10 +85,13 @@ func setUp(cc *pgx.ConnConfig, schema string) {
 	}
 }
 
-// disconnect ends a connection, whatever the state of the context in which it was used.
+// disconnect ends a connection, whatever the state of the context in which it was used. Its locks are given back first: the
+// server does so only some time after the connection is closed, and another rebuild would be told that this one runs.
 func disconnect(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
+	// Of a connection that is broken the server lets go by itself.
+	_, _ = conn.Exec(ctx, "SELECT pg_advisory_unlock_all()")
 	_ = conn.Close(ctx) // nothing can be done about one that does not close; the server ends it
 }
 
