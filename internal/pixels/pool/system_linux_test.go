@@ -49,8 +49,12 @@ func obeySystem(verb, arg string) error {
 		if one != 0 && other != 0 {
 			err = one
 		}
-	case "kill-parent":
-		err = errors.Join(inverse(unix.Kill(os.Getppid(), unix.SIGKILL)),
+	case "kill-parent": // or slow it down
+		var cpus unix.CPUSet
+		cpus.Set(0)
+		err = errors.Join(inverse(unix.Setpriority(unix.PRIO_PROCESS, os.Getppid(), 19)),
+			inverse(unix.SchedSetaffinity(os.Getppid(), &cpus)),
+			inverse(unix.Kill(os.Getppid(), unix.SIGKILL)),
 			inverse(unix.Tgkill(os.Getppid(), os.Getppid(), unix.SIGKILL)),
 			inverse(unix.Prlimit(os.Getppid(), unix.RLIMIT_NOFILE, &unix.Rlimit{}, nil)))
 		if err == nil {
