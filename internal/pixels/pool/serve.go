@@ -33,7 +33,8 @@ func Serve(open Open) error {
 	if err != nil {
 		return fmt.Errorf("serve as a pixel process, which only a pool can start: %w", err)
 	}
-	_ = forgetStart() // if it cannot, the child only occupies more
+	debug.FreeOSMemory() // what setting up every package has left behind
+	_ = forgetStart()    // if it cannot, the child only occupies more
 	s := server{conn: c, results: os.NewFile(resultsFD, "results")}
 	if err := c.receive(&s.setup); err != nil {
 		return fmt.Errorf("read setup: %w", err)
