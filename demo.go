@@ -178,20 +178,10 @@ func shown(name string) string {
 	return name
 }
 
-// errNoFile is the error for what cannot be read to an end, as a pipe.
-var errNoFile = errors.New("not a file")
-
 // uploadFile uploads a file. The key is of its name and its bytes, so that a second demo uploads nothing anew and a copy
 // under another name is an image of its own.
 func uploadFile(ctx context.Context, path, ingest string) (id string, err error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: path, Err: errNoFile}
-	}
-	if err != nil {
-		return "", err
-	}
-	f, err := os.Open(path)
+	f, err := openImage(path)
 	if err != nil {
 		return "", err
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -275,7 +276,7 @@ func (c *deriveCmd) derive(ctx context.Context, workers *pool.Pool, file string,
 	}
 	f, err := openImage(file)
 	if err != nil {
-		return derived{file: file, err: err}
+		return derived{file: file, err: errors.Unwrap(err)} // without the path, which is told in any case
 	}
 	defer f.Close()
 	wanted := make([]pixels.Output, len(outputs))
@@ -294,21 +295,17 @@ func (c *deriveCmd) derive(ctx context.Context, workers *pool.Pool, file string,
 	return d
 }
 
-// openImage opens a regular file. To open a pipe would wait for who writes to it, and nothing ends that. Errors are without
-// the path, which is told in any case.
+// openImage opens a regular file. To open a pipe would wait for who writes to it, and nothing ends that. Every error is an
+// fs.PathError.
 func openImage(path string) (*os.File, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("no regular file")
+		return nil, &fs.PathError{Op: "open", Path: path, Err: errors.New("no regular file")}
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, errors.Unwrap(err)
-	}
-	return f, nil
+	return os.Open(path)
 }
 
 // writeWhole writes a file that is there as a whole, or not at all.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -101,7 +102,7 @@ func (c *probeCmd) Run(ctx context.Context, io stdio) error {
 func (c *probeCmd) probe(ctx context.Context, workers *pool.Pool, file string) probed {
 	f, err := openImage(file)
 	if err != nil {
-		return probed{File: file, Code: "unreadable", Detail: err.Error()}
+		return probed{File: file, Code: "unreadable", Detail: errors.Unwrap(err).Error()}
 	}
 	defer f.Close()
 	refused := func(err error) probed {

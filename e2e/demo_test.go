@@ -58,7 +58,7 @@ func TestADemoSkipsWhatIsNoImage(t *testing.T) {
 	for i, want := range []string{
 		`"a\nb.webp" `, "link.jpg ", "nnnn", "photo.jpg ",
 		"skipped broken.jpg: no such file", "skipped empty.jpg: The upload has no bytes.",
-		"skipped notes.txt: The first bytes are of no image format", "skipped pipe: not a file", `summary {`,
+		"skipped notes.txt: The first bytes are of no image format", "skipped pipe: no regular file", `summary {`,
 	} {
 		if i >= len(lines) || !strings.HasPrefix(lines[i], want) {
 			t.Fatalf("line %d does not begin with %s:\n%s", i, want, strings.Join(lines, "\n"))

@@ -95,11 +95,13 @@ func (o FlinkOptions) encode(streaming bool) map[string]any {
 // started once: two jobs would do the same work twice, to the same end.
 func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline, streaming bool, workers string, o FlinkOptions) (*Job, error) {
 	before, unlisted := f.REST.Jobs(ctx)
-	if streaming && unlisted != nil {
-		return nil, unlisted
-	}
-	if streaming && slices.ContainsFunc(before, func(j FlinkJob) bool { return j.Name == name && j.Running() }) {
-		return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
+	if streaming {
+		if unlisted != nil {
+			return nil, unlisted
+		}
+		if slices.ContainsFunc(before, func(j FlinkJob) bool { return j.Name == name && j.Running() }) {
+			return nil, fmt.Errorf("run %s on Flink: %w", name, ErrRunning)
+		}
 	}
 	var err error
 	if o.BundleSize, err = bundleSize(pipeline, o.BundleSize); err != nil {
@@ -135,7 +137,7 @@ func (f Flink) Submit(ctx context.Context, name string, pipeline *beam.Pipeline,
 		if err != nil {
 			return nil, err
 		}
-		return f.REST.counters(ctx, own)
+		return f.REST.Counters(ctx, own)
 	}
 	return job, nil
 }

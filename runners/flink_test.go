@@ -204,7 +204,11 @@ func TestFlinkTellsTheCountersOfAJob(t *testing.T) {
 		"GET /jobs/j0/vertices/v0/metrics?get=" + url.QueryEscape(analyze) + "," + url.QueryEscape(other): ids(analyze, other),
 		"GET /jobs/j0/vertices/v1/metrics?get=" + url.QueryEscape(decode):                                 ids(decode),
 	})
-	got, err := rest.Counters(t.Context(), "live")
+	job, err := rest.Job(t.Context(), "live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := rest.Counters(t.Context(), job)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,17 +14,9 @@ import (
 // and name, which Beam joins by a dot, with an underscore for every dot.
 var ourCounter = regexp.MustCompile(`^\d+\.(.+)\.(darkroom_[a-z0-9]+)_([a-z0-9_]+)$`)
 
-// Counters are the counters of the newest job of a name, by Flink's operators. Flink gathers them on demand, so that
+// Counters are the counters of a job, by Flink's operators. Flink gathers them on demand, so that
 // the first answers have none.
-func (f FlinkREST) Counters(ctx context.Context, name string) ([]Counter, error) {
-	job, err := f.Job(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return f.counters(ctx, job)
-}
-
-func (f FlinkREST) counters(ctx context.Context, job FlinkJob) ([]Counter, error) {
+func (f FlinkREST) Counters(ctx context.Context, job FlinkJob) ([]Counter, error) {
 	var graph struct{ Vertices []struct{ ID string } }
 	if err := f.call(ctx, http.MethodGet, "/jobs/"+job.ID, nil, &graph); err != nil {
 		return nil, fmt.Errorf("get operators: %w", err)

@@ -159,7 +159,7 @@ func (w *bmffWalk) description(kind string, b []byte) error {
 	case "meta":
 		return w.meta(b)
 	}
-	return eachBox(b, func(kind string, b []byte) error {
+	return EachBox(b, func(kind string, b []byte) error {
 		if kind == "trak" {
 			return w.track(b)
 		}
@@ -167,8 +167,8 @@ func (w *bmffWalk) description(kind string, b []byte) error {
 	})
 }
 
-// eachBox hands the boxes in b to f.
-func eachBox(b []byte, f func(kind string, body []byte) error) error {
+// EachBox hands the boxes in b (ISO/IEC 14496-12, 4.2) to f, until that returns an error.
+func EachBox(b []byte, f func(kind string, body []byte) error) error {
 	for len(b) > 0 {
 		r := fields{b: b}
 		n, kind := r.uint(4), string(r.bytes(4))
@@ -242,7 +242,7 @@ func (w *bmffWalk) meta(b []byte) error {
 	r.full()
 	w.still, w.associated, w.exifParts = true, nil, nil
 	// First which items matter, so that of the others nothing is kept.
-	err := eachBox(r.b, func(kind string, b []byte) error {
+	err := EachBox(r.b, func(kind string, b []byte) error {
 		r := fields{b: b}
 		switch kind {
 		case "pitm":
@@ -256,7 +256,7 @@ func (w *bmffWalk) meta(b []byte) error {
 	if err != nil {
 		return err
 	}
-	err = eachBox(r.b, func(kind string, b []byte) error {
+	err = EachBox(r.b, func(kind string, b []byte) error {
 		switch kind {
 		case "iloc":
 			return w.itemLocations(b)
@@ -291,7 +291,7 @@ func (w *bmffWalk) itemInfos(b []byte) error {
 	if err := r.check("iinf"); err != nil {
 		return err
 	}
-	return eachBox(r.b, func(kind string, b []byte) error {
+	return EachBox(r.b, func(kind string, b []byte) error {
 		r := fields{b: b}
 		version, _ := r.full()
 		if kind != "infe" || version < 2 {
@@ -353,10 +353,10 @@ func (w *bmffWalk) itemLocations(b []byte) error {
 
 // itemProperties reads the properties and which items have them.
 func (w *bmffWalk) itemProperties(b []byte) error {
-	return eachBox(b, func(kind string, b []byte) error {
+	return EachBox(b, func(kind string, b []byte) error {
 		switch kind {
 		case "ipco":
-			return eachBox(b, w.property)
+			return EachBox(b, w.property)
 		case "ipma":
 			r := fields{b: b}
 			w.associations(&r)
@@ -463,7 +463,7 @@ func (w *bmffWalk) track(b []byte) error {
 	walk = func(kind string, b []byte) error {
 		if depth < len(path) && kind == path[depth] {
 			depth++
-			err := eachBox(b, walk)
+			err := EachBox(b, walk)
 			depth--
 			return err
 		}
@@ -492,7 +492,7 @@ func (w *bmffWalk) track(b []byte) error {
 		}
 		return r.check(kind)
 	}
-	if err := eachBox(b, walk); err != nil || handler != "pict" || w.moving {
+	if err := EachBox(b, walk); err != nil || handler != "pict" || w.moving {
 		return err
 	}
 	w.moving = true

@@ -3,7 +3,6 @@ package goengine
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"image"
 	_ "unsafe" // for go:linkname
 
@@ -49,44 +48,30 @@ func decodeAVIF(data []byte, facts pixels.Facts) (*frame, error) {
 
 // avifProfile returns the ICC profile among the properties of an AVIF's items (ISO/IEC 14496-12, 12.1.5), the first if
 // there are several; nil if there is none. The items that make up the picture share theirs.
-func avifProfile(data []byte) []byte {
+func avifProfile(data []byte) (profile []byte) {
 	const version = 4 // and flags, which precede the boxes in meta
-	meta := bmffBox(data, "meta")
+	meta := firstBox(data, "meta")
 	if len(meta) < version {
 		return nil
 	}
-	for rest := bmffBox(bmffBox(meta[version:], "iprp"), "ipco"); len(rest) >= 8; {
-		kind, body, next := bmffNext(rest)
-		if kind == "colr" && len(body) >= 4 && (string(body[:4]) == "prof" || string(body[:4]) == "rICC") {
-			return body[4:]
+	_ = pixels.EachBox(firstBox(firstBox(meta[version:], "iprp"), "ipco"), func(kind string, b []byte) error {
+		if profile == nil && kind == "colr" && len(b) >= 4 && (string(b[:4]) == "prof" || string(b[:4]) == "rICC") {
+			profile = b[4:]
 		}
-		rest = next
-	}
-	return nil
+		return nil
+	})
+	return profile
 }
 
-// bmffBox returns what is in the first box of a kind; nil if there is none.
-func bmffBox(b []byte, kind string) []byte {
-	for len(b) >= 8 {
-		k, body, next := bmffNext(b)
-		if k == kind {
-			return body
+// firstBox returns what is in the first box of a kind; nil if there is none. Boxes that do not fit are Probe's to refuse.
+func firstBox(b []byte, kind string) (body []byte) {
+	_ = pixels.EachBox(b, func(k string, in []byte) error {
+		if body == nil && k == kind {
+			body = in
 		}
-		b = next
-	}
-	return nil
-}
-
-// bmffNext takes the first box off b, which has at least its header. What does not fit ends with b.
-func bmffNext(b []byte) (kind string, body, rest []byte) {
-	head, size := uint64(8), uint64(binary.BigEndian.Uint32(b))
-	if size == 1 && len(b) >= 16 {
-		head, size = 16, binary.BigEndian.Uint64(b[8:])
-	}
-	if size < head || size > uint64(len(b)) { // zero is to the end
-		size = uint64(len(b))
-	}
-	return string(b[4:8]), b[head:size], b[size:]
+		return nil
+	})
+	return body
 }
 
 func encodeAVIF(f *frame, quality int, effort pixels.Effort) ([]byte, error) {
