@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"darkroom/internal/locked"
 )
 
 // binary is the program under test: DARKROOM_BIN, else built for this run.
@@ -42,27 +44,10 @@ var binary = sync.OnceValues(func() (string, error) {
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	output *lockedBuffer
+	output *locked.Buffer
 	ended  chan error
 
 	ingest, stats, kafka, postgres string // addresses
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func command(t *testing.T, args ...string) *exec.Cmd {
@@ -78,7 +63,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 func up(t *testing.T, data string, args ...string) *process {
 	t.Helper()
 	args = append([]string{"up", "--data", data, "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0"}, args...)
-	p := &process{t: t, cmd: command(t, args...), output: &lockedBuffer{}, ended: make(chan error, 1)}
+	p := &process{t: t, cmd: command(t, args...), output: &locked.Buffer{}, ended: make(chan error, 1)}
 	p.cmd.Stderr = p.output
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {

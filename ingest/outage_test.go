@@ -11,12 +11,12 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"darkroom/internal/event"
 	"darkroom/internal/local"
+	"darkroom/internal/locked"
 )
 
 // broker is a broker that can go away and come back.
@@ -229,30 +229,12 @@ func TestS3ThatHangsHoldsNoUploadForEver(t *testing.T) {
 	}
 }
 
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 func TestS3ThatStallsHoldsNoDownloadForEver(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.cfg.StallAfter = 300 * time.Millisecond
 	p := r.behindProxy(always(pass))
-	var log lockedBuffer
+	var log locked.Buffer
 	r.log = slog.New(slog.NewTextHandler(&log, nil))
 	s := r.start()
 	content := s.url + "/v1/images/" + s.post(big(1, 100_000)).upload(t).ID + "/content"

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
+	"darkroom/internal/event"
 	"darkroom/internal/pixels"
 	"darkroom/internal/recipe"
 )
@@ -187,6 +190,18 @@ func FuzzParse(f *testing.F) {
 			if key := r.Key(recipe.Image{ID: "i", Tenant: "t"}, o, 1, 1); strings.Contains(key, "..") || strings.Contains(key, "//") {
 				t.Fatalf("key %q", key)
 			}
+		}
+	})
+}
+
+// TestASelectionTakesTheTenantsThatEventsCanHave sees to it that the rule, which this package may not import, stays that
+// of events.
+func TestASelectionTakesTheTenantsThatEventsCanHave(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.OneOf(rapid.StringMatching(`[a-z0-9]{62,64}`), rapid.StringMatching(`[a-z0-9-]{1,66}`), rapid.StringMatching(`[A-Za-z0-9_.-]{1,4}`)).Draw(t, "name")
+		_, err := recipe.Parse([]byte(small + fmt.Sprintf("select: {tenants: [%q]}\n", name)))
+		if (err == nil) != event.ValidTenant(name) {
+			t.Fatalf("%q: %v", name, err)
 		}
 	})
 }

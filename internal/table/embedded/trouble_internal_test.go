@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"darkroom/internal/locked"
 	"darkroom/internal/table"
 )
 
@@ -57,7 +56,7 @@ func TestOpenOnAFullDiskEnds(t *testing.T) {
 	dir := killed(t)
 	fs, full := fullDisk(errorfs.OpCreate, ".sst")
 	full.On()
-	var log syncBuffer
+	var log locked.Buffer
 	_, err := Open(t.Context(), dir, Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "open table store in "+dir) {
 		t.Errorf("open: %v", err)
@@ -103,7 +102,7 @@ func reopened(t *testing.T, dir string) *Store {
 // A disk that is full for a while, with the store in use, costs nothing but the wait.
 func TestAStoreOutlivesAFullDisk(t *testing.T) {
 	fs, full := fullDisk(errorfs.OpCreate, ".sst")
-	var log syncBuffer
+	var log locked.Buffer
 	s, err := Open(t.Context(), t.TempDir(), Options{fs: fs, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
@@ -171,22 +170,4 @@ func writeToAFullDisk(t *testing.T, dir string) {
 	}
 	full.On()
 	t.Fatalf("the write ended with %v", s.Apply(t.Context(), progressTo(2)))
-}
-
-// syncBuffer is a buffer for many goroutines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
