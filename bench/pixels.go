@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"image"
@@ -30,8 +31,18 @@ import (
 	"darkroom/internal/pixels/pool"
 )
 
-// widths are those of the derivatives; their quality is 80, and 50 for AVIF.
+// widths are those of the derivatives.
 var widths = []int{1600, 800, 400, 200, 100}
+
+// formats are those of 15 files, and qualities their qualities.
+var (
+	formats   = []pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}
+	qualities = map[pixels.Format]int{pixels.JPEG: 80, pixels.WebP: 80, pixels.AVIF: 50}
+)
+
+// equalAVIF is the quality by which our engines, which take the least effort for AVIF, come to the PSNR of peers that take
+// their own default and a quality of 50.
+const equalAVIF = 63
 
 // pixelsBench measures what deriving takes, against vipsthumbnail, sharp, a pyramid in C over the same libvips, and
 // disintegration/imaging.
@@ -40,23 +51,68 @@ type pixelsBench struct {
 	Rounds  int    `help:"Interleaved runs of each." default:"5"`
 	Libvips string `help:"The libvips to use, by engine and pyramid; the usual places if empty." placeholder:"PATH"`
 	Repeat  int    `help:"Times that an engine derives an image in each run; its median counts." default:"5"`
+
+	Parts []string `help:"What to measure: five files of an image, fifteen, their quality, two workers." default:"five,fifteen,quality,workers" enum:"five,fifteen,quality,workers"`
 }
 
 // work is what is made of a file: each width in each format.
 type work struct {
 	formats []pixels.Format
 	effort  pixels.Effort
+	own     bool // peers take the effort that is their default, and ours the quality that then gives equal PSNR
 }
 
 // jpegs is a JPEG of each width.
-var jpegs = work{[]pixels.Format{pixels.JPEG}, pixels.Normal}
+var jpegs = work{[]pixels.Format{pixels.JPEG}, pixels.Normal, false}
 
-// webp is the effort for WebP on libvips's scale, which all contestants have. That for AVIF is 0, as our engine's.
-func (w work) webp() string {
-	if w.effort == pixels.Low {
-		return "2"
+// options are those of libvips's savers, whose names sharp has for them too but for Q.
+func (w work) options(f pixels.Format, quality string) map[string]int {
+	o := map[string]int{quality: qualities[f]}
+	switch {
+	case w.own || f == pixels.JPEG:
+	case f == pixels.AVIF:
+		o["effort"] = 0
+	case w.effort == pixels.Low:
+		o["effort"] = 2
+	default:
+		o["effort"] = 4
 	}
-	return "4"
+	return o
+}
+
+// suffix says to libvips what to write.
+func (w work) suffix(f pixels.Format) string {
+	s := map[pixels.Format]string{pixels.JPEG: ".jpg", pixels.WebP: ".webp", pixels.AVIF: ".avif"}[f] + "[strip"
+	for name, value := range w.options(f, "Q") {
+		s += fmt.Sprintf(",%s=%d", name, value)
+	}
+	return s + "]"
+}
+
+func (w work) suffixes() []string {
+	all := make([]string, len(w.formats))
+	for i, f := range w.formats {
+		all[i] = w.suffix(f)
+	}
+	return all
+}
+
+// json says to sharp what to write.
+func (w work) json() string {
+	all := map[pixels.Format]map[string]int{}
+	for _, f := range w.formats {
+		all[f] = w.options(f, "quality")
+	}
+	b, _ := json.Marshal(all) // of strings and numbers
+	return string(b)
+}
+
+func (w work) String() string {
+	whose := "equal efforts"
+	if w.own {
+		whose = "equal PSNR, peers with the efforts that are their defaults"
+	}
+	return fmt.Sprintf("%d files (%v of widths %v, effort %s, %s)", len(w.formats)*len(widths), w.formats, widths, w.effort, whose)
 }
 
 // contestant is who makes derivatives of a file. It returns the CPU milliseconds of one image, and the peak of the
@@ -101,20 +157,35 @@ func (b *pixelsBench) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
+	for _, part := range b.Parts {
+		if err := map[string]func() error{
+			"five":    func() error { return b.five(ctx, all, files) },
+			"fifteen": func() error { return b.fifteen(ctx, all, files[0]) },
+			"quality": func() error { return b.quality(ctx, m, files[0]) },
+			"workers": func() error { return b.workers(ctx, c.Binary, files[1]) },
+		}[part](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *pixelsBench) five(ctx context.Context, all []contestant, files []string) error {
 	for _, f := range files {
 		if err := b.compare(ctx, all, f, jpegs); err != nil {
 			return err
 		}
 	}
-	for _, effort := range []pixels.Effort{pixels.Normal, pixels.Low} {
-		if err := b.compare(ctx, all, files[0], work{[]pixels.Format{pixels.JPEG, pixels.WebP, pixels.AVIF}, effort}); err != nil {
+	return nil
+}
+
+func (b *pixelsBench) fifteen(ctx context.Context, all []contestant, file string) error {
+	for _, w := range []work{{formats, pixels.Normal, true}, {formats, pixels.Normal, false}, {formats, pixels.Low, false}} {
+		if err := b.compare(ctx, all, file, w); err != nil {
 			return err
 		}
 	}
-	if err := b.quality(ctx, m, files[0]); err != nil {
-		return err
-	}
-	return b.workers(ctx, c.Binary, files[1])
+	return nil
 }
 
 // inputNames are the files that are derived: two baseline JPEGs, a progressive one, and a PNG.
@@ -196,8 +267,7 @@ func write(path string, encode func(io.Writer) error) error {
 
 // compare runs all contestants in turn and prints what they take.
 func (b *pixelsBench) compare(ctx context.Context, all []contestant, file string, w work) error {
-	fmt.Printf("%s to %d files (%v of widths %v, effort %s): CPU milliseconds, min / median / max of %d runs; peak MB\n",
-		filepath.Base(file), len(w.formats)*len(widths), w.formats, widths, w.effort, b.Rounds)
+	fmt.Printf("%s to %s: CPU milliseconds, min / median / max of %d runs; peak MB\n", filepath.Base(file), w, b.Rounds)
 	ms, mb := map[string][]float64{}, map[string][]float64{}
 	for range b.Rounds {
 		for _, c := range all {
@@ -236,7 +306,7 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 			if _, err := engines.Open(name, b.Libvips); err != nil {
 				return 0, 0, errNotHere
 			}
-			run := []string{"env", "MALLOC_ARENA_MAX=1", self, "pixels-run", name, b.Libvips, file, repeat, string(w.effort)} // as the pool does
+			run := []string{"env", "MALLOC_ARENA_MAX=1", self, "pixels-run", name, b.Libvips, file, repeat, fmt.Sprintf("--own=%t", w.own), string(w.effort)} // as the pool does
 			ms, _, err := m.images(ctx, append(run, w.names()...)...)
 			if err != nil {
 				return 0, 0, err
@@ -251,7 +321,7 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 		return nil, err
 	}
 	all = append(all, contestant{"pyramid in C over libvips", func(ctx context.Context, file string, w work) (float64, float64, error) {
-		return m.images(ctx, cProgram, file, strings.Join(w.names(), ","), repeat, cmp.Or(b.Libvips, "libvips.so.42"), w.webp())
+		return m.images(ctx, append([]string{cProgram, file, repeat, cmp.Or(b.Libvips, "libvips.so.42")}, w.suffixes()...)...)
 	}})
 	script, err := installSharp(ctx, m.dir)
 	if err != nil {
@@ -259,7 +329,7 @@ func (b *pixelsBench) contestants(ctx context.Context, m meter, binary string) (
 	}
 	return append(all,
 		contestant{"sharp, a pyramid", func(ctx context.Context, file string, w work) (float64, float64, error) {
-			return m.images(ctx, "node", script, file, strings.Join(w.names(), ","), repeat, w.webp())
+			return m.images(ctx, "node", script, file, repeat, w.json())
 		}},
 		contestant{"disintegration/imaging, a pyramid", func(ctx context.Context, file string, w work) (float64, float64, error) {
 			if len(w.formats) > 1 {
@@ -329,13 +399,10 @@ func (m meter) derive(ctx context.Context, binary, engine, file string, w work) 
 
 // thumbnails runs vipsthumbnail for each file that is made, as it makes one of each run.
 func (m meter) thumbnails(ctx context.Context, file string, w work) (ms, mb float64, err error) {
-	suffixes := map[pixels.Format]string{
-		pixels.JPEG: ".jpg[Q=80,strip]", pixels.WebP: ".webp[Q=80,strip,effort=" + w.webp() + "]", pixels.AVIF: ".avif[Q=50,effort=0,strip]",
-	}
 	for _, f := range w.formats {
 		for _, width := range widths {
 			_, cpu, peak, err := m.run(ctx, "vipsthumbnail", file, "--size", fmt.Sprintf("%dx", width),
-				"-o", filepath.Join(m.dir, thumbnailName(width))+suffixes[f])
+				"-o", filepath.Join(m.dir, thumbnailName(width))+w.suffix(f))
 			if err != nil {
 				return 0, 0, err
 			}
@@ -386,8 +453,9 @@ func compile(ctx context.Context, dir, name string) (string, error) {
 	return program, nil
 }
 
-// quality compares each size with what a resampler in floating point makes of all pixels.
+// quality compares each file with what a resampler in floating point makes of all pixels.
 func (b *pixelsBench) quality(ctx context.Context, m meter, file string) error {
+	w := work{formats, pixels.Normal, true}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -396,44 +464,66 @@ func (b *pixelsBench) quality(ctx context.Context, m meter, file string) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := m.thumbnails(ctx, file, jpegs); err != nil {
+	if _, _, err := m.thumbnails(ctx, file, w); err != nil {
 		return err
 	}
-	fmt.Printf("PSNR in dB against a resampler in floating point over all pixels of %s, JPEG of quality 80\n", filepath.Base(file))
-	size := full.Bounds().Size()
+	fmt.Printf("PSNR in dB against a resampler in floating point over all pixels of %s, and bytes; qualities %v, AVIF by our engines %d\n",
+		filepath.Base(file), qualities, equalAVIF)
 	made := map[string][]pixels.Derivative{}
 	for _, name := range []string{engines.Libvips, engines.Go} {
 		if e, err := engines.Open(name, b.Libvips); err == nil {
-			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, jpegs.outputs()); err != nil {
+			if made[name], err = pixels.Derive(e, data, pixels.Limits{}, w.outputs()); err != nil {
 				return err
 			}
 		}
 	}
-	for i, w := range widths {
-		_, want := pixels.Output{Width: w}.Plan(size)
+	for i, o := range w.outputs() {
+		_, want := pixels.Output{Width: o.Width}.Plan(full.Bounds().Size())
 		reference := pixelstest.Reference(full, full.Bounds(), want)
-		fmt.Printf("  %5d wide:", w)
+		show := func(name string, file []byte) error {
+			m, err := m.decode(ctx, o.Format, file)
+			if err != nil {
+				return err
+			}
+			fmt.Printf("  %s %.2f (%d)", name, pixelstest.PSNR(m, reference), len(file))
+			return nil
+		}
+		fmt.Printf("  %5d wide, %-4s:", o.Width, o.Format)
 		for _, name := range []string{engines.Libvips, engines.Go} {
 			if len(made[name]) > 0 {
-				ours, err := jpeg.Decode(bytes.NewReader(made[name][i].Data))
-				if err != nil {
+				if err := show(name, made[name][i].Data); err != nil {
 					return err
 				}
-				fmt.Printf("  %s %.2f", name, pixelstest.PSNR(ours, reference))
 			}
 		}
-		theirs, err := imaging.Open(filepath.Join(m.dir, thumbnailName(w)+".jpg"))
+		suffix, _, _ := strings.Cut(w.suffix(o.Format), "[")
+		theirs, err := os.ReadFile(filepath.Join(m.dir, thumbnailName(o.Width)+suffix))
 		if err != nil {
 			return err
 		}
-		fmt.Printf("  vipsthumbnail %.2f\n", pixelstest.PSNR(theirs, reference))
+		if err := show("vipsthumbnail", theirs); err != nil {
+			return err
+		}
+		fmt.Println()
 	}
 	return nil
 }
 
+// decode decodes a file with a program that is no contestant's own.
+func (m meter) decode(ctx context.Context, f pixels.Format, file []byte) (image.Image, error) {
+	in, out := filepath.Join(m.dir, "decoded."+string(f)), filepath.Join(m.dir, "decoded.png")
+	if err := os.WriteFile(in, file, 0o600); err != nil {
+		return nil, err
+	}
+	if out, err := exec.CommandContext(ctx, "vips", "copy", in, out).CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("decode %s: %w\n%s", f, err, out)
+	}
+	return imaging.Open(out)
+}
+
 // workers measures how much more two processes of the pool derive than one.
 func (b *pixelsBench) workers(ctx context.Context, binary, file string) error {
-	const images = 40
+	const images = 100
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return fmt.Errorf("find the program to measure: %w", err)
@@ -442,39 +532,53 @@ func (b *pixelsBench) workers(ctx context.Context, binary, file string) error {
 	if err != nil {
 		return err
 	}
-	var ratios []float64
+	ratios := map[string][]float64{}
 	for range b.Rounds {
-		var took [2]float64
-		for i := range took {
-			began := time.Now()
-			if err := deriveAll(ctx, binary, i+1, data, images); err != nil {
-				return err
+		for _, engine := range []string{engines.Libvips, engines.Go} {
+			if _, err := engines.Open(engine, b.Libvips); err != nil {
+				continue
 			}
-			took[i] = time.Since(began).Seconds()
+			var took [2]float64
+			for i := range took {
+				cfg := pool.Config{Engine: engine, Libvips: b.Libvips, Size: i + 1, Command: []string{binary, "pixels-child"}}
+				if took[i], err = deriveAll(ctx, cfg, data, images); err != nil {
+					return err
+				}
+			}
+			ratios[engine] = append(ratios[engine], took[0]/took[1])
 		}
-		ratios = append(ratios, took[0]/took[1])
 	}
-	fmt.Printf("two processes of the pool against one, %d times %s, engine auto: %s times as many images a second (%d CPUs)\n",
-		images, filepath.Base(file), spread(ratios, "%.2f"), runtime.NumCPU())
+	for engine, r := range ratios {
+		fmt.Printf("two processes of the pool against one, %d times %s, engine %s: %s times as many images a second (%d CPUs)\n",
+			images, filepath.Base(file), engine, spread(r, "%.2f"), runtime.NumCPU())
+	}
 	return nil
 }
 
-// deriveAll derives an image so many times with a pool of so many processes.
-func deriveAll(ctx context.Context, binary string, processes int, data []byte, images int) error {
-	p, err := pool.New(pool.Config{Size: processes, Command: []string{binary, "pixels-child"}})
+// deriveAll derives an image so many times with a pool, and returns the seconds that it took once each process had made one.
+func deriveAll(ctx context.Context, cfg pool.Config, data []byte, images int) (seconds float64, err error) {
+	p, err := pool.New(cfg)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer p.Close()
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(processes)
-	for range images {
-		group.Go(func() error {
-			_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, jpegs.outputs())
-			return err
-		})
+	derive := func(images int) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(cfg.Size)
+		for range images {
+			group.Go(func() error {
+				_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, jpegs.outputs())
+				return err
+			})
+		}
+		return group.Wait()
 	}
-	return group.Wait()
+	if err := derive(cfg.Size); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	err = derive(images)
+	return time.Since(began).Seconds(), err
 }
 
 // pixelsRunCmd is one contestant in a process of its own.
@@ -484,6 +588,7 @@ type pixelsRunCmd struct {
 	File    string          `arg:""`
 	Repeat  int             `arg:""`
 	Effort  pixels.Effort   `arg:""`
+	Own     bool            `help:"To equal PSNR with peers that take their own defaults."`
 	Formats []pixels.Format `arg:""`
 }
 
@@ -499,7 +604,7 @@ func (c *pixelsRunCmd) Run() error {
 		if err != nil {
 			return err
 		}
-		wanted := work{c.Formats, c.Effort}.outputs()
+		wanted := work{c.Formats, c.Effort, c.Own}.outputs()
 		derive = func() error {
 			_, err := pixels.Derive(e, data, pixels.Limits{}, wanted)
 			return err
@@ -520,8 +625,12 @@ func (c *pixelsRunCmd) Run() error {
 func (w work) outputs() []pixels.Output {
 	var all []pixels.Output
 	for _, f := range w.formats {
+		quality := qualities[f]
+		if f == pixels.AVIF && w.own {
+			quality = equalAVIF
+		}
 		for _, width := range widths {
-			all = append(all, pixels.Output{Width: width, Format: f, Effort: w.effort})
+			all = append(all, pixels.Output{Width: width, Format: f, Quality: quality, Effort: w.effort})
 		}
 	}
 	return all

@@ -33,11 +33,11 @@ static double cpu(void) {
 }
 
 int main(int argc, char **argv) {
-	if (argc != 6) {
-		fprintf(stderr, "usage: pyramid FILE FORMATS REPEAT LIBVIPS WEBP_EFFORT\n");
+	if (argc < 5) {
+		fprintf(stderr, "usage: pyramid FILE REPEAT LIBVIPS SUFFIX...\n");
 		return 1;
 	}
-	if (!(library = dlopen(argv[4], RTLD_NOW | RTLD_GLOBAL))) {
+	if (!(library = dlopen(argv[3], RTLD_NOW | RTLD_GLOBAL))) {
 		fprintf(stderr, "%s\n", dlerror());
 		return 1;
 	}
@@ -67,11 +67,9 @@ int main(int argc, char **argv) {
 	concurrency(1);
 	cache(0);
 
-	char webp[64];
-	snprintf(webp, sizeof webp, ".webp[Q=80,strip,effort=%s]", argv[5]);
 	const int widths[] = {1600, 800, 400, 200, 100};
 	int is_jpeg = !memcmp(data, "\xff\xd8", 2);
-	for (int i = 0; i <= atoi(argv[3]); i++) {
+	for (int i = 0; i <= atoi(argv[2]); i++) {
 		double before = cpu();
 		void *whole = load(data, n, "[access=sequential]", NULL);
 		check(!whole);
@@ -90,11 +88,10 @@ int main(int argc, char **argv) {
 			unref(lazy);
 			unref(whole);
 			whole = level;
-			for (char *formats = strdup(argv[2]), *name = strtok(formats, ","); name; name = strtok(NULL, ",")) {
+			for (int f = 4; f < argc; f++) {
 				void *out;
 				size_t length;
-				const char *suffix = !strcmp(name, "jpeg") ? ".jpg[Q=80,strip]" : !strcmp(name, "webp") ? webp : ".avif[Q=50,effort=0,strip]";
-				check(save(whole, suffix, &out, &length, NULL));
+				check(save(whole, argv[f], &out, &length, NULL));
 				release(out);
 			}
 		}

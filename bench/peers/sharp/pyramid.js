@@ -3,9 +3,9 @@
 const sharp = require('sharp')
 const { readFileSync } = require('fs')
 
-const [file, formats, repeat, webpEffort] = process.argv.slice(2)
+const [file, repeat, json] = process.argv.slice(2)
 const input = readFileSync(file)
-const options = { jpeg: { quality: 80 }, webp: { quality: 80, effort: Number(webpEffort) }, avif: { quality: 50, effort: 0 } }
+const formats = JSON.parse(json) // of each format its options
 sharp.concurrency(1)
 sharp.cache(false)
 
@@ -14,8 +14,8 @@ async function derive () {
   for (const width of [1600, 800, 400, 200, 100]) {
     const { data, info } = await source.resize(width).raw().toBuffer({ resolveWithObject: true })
     const raw = { raw: { width: info.width, height: info.height, channels: info.channels } }
-    for (const format of formats.split(',')) {
-      await sharp(data, raw).toFormat(format, options[format]).toBuffer()
+    for (const [format, options] of Object.entries(formats)) {
+      await sharp(data, raw).toFormat(format, options).toBuffer()
     }
     source = sharp(data, raw)
   }
