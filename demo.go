@@ -21,7 +21,7 @@ import (
 const (
 	readyEvery  = 20 * time.Millisecond
 	seenEvery   = 50 * time.Millisecond
-	seenWithin  = time.Minute
+	movesWithin = time.Minute
 	barThrottle = 50 * time.Millisecond
 )
 
@@ -108,9 +108,7 @@ func runDemo(ctx context.Context, io stdio, dir, ingest, stats string) error {
 	if len(images) == 0 {
 		return fmt.Errorf("demo: no image in %s", dir)
 	}
-	ctx, cancel := context.WithTimeout(ctx, seenWithin)
-	defer cancel()
-	if err := awaitFigures(ctx, stats, time.Now()); err != nil {
+	if err := awaitFigures(ctx, stats, time.Now(), movesWithin); err != nil {
 		return fmt.Errorf("demo: wait for the figures: %w", err)
 	}
 	for i := range images {
@@ -121,17 +119,25 @@ func runDemo(ctx context.Context, io stdio, dir, ingest, stats string) error {
 	return printDemo(ctx, io.out, images, skipped, stats)
 }
 
-// awaitFigures waits until the statistics are complete up to a time.
-func awaitFigures(ctx context.Context, stats string, to time.Time) error {
-	for {
-		var summary struct {
-			AsOf time.Time `json:"as_of"`
-		}
-		if err := getJSON(ctx, stats+"/v1/stats/summary", &summary); err != nil {
+// awaitFigures waits until the statistics are complete up to a time, as long as they move within another.
+func awaitFigures(ctx context.Context, stats string, to time.Time, within time.Duration) error {
+	type figures struct {
+		AsOf     time.Time `json:"as_of"`
+		Images   int64     `json:"images"`
+		Rejected int64     `json:"rejected"`
+	}
+	for last, moved := (figures{}), time.Now(); ; {
+		var now figures
+		if err := getJSON(ctx, stats+"/v1/stats/summary", &now); err != nil {
 			return err
 		}
-		if summary.AsOf.After(to) {
+		switch {
+		case now.AsOf.After(to):
 			return nil
+		case now != last:
+			last, moved = now, time.Now()
+		case time.Since(moved) > within:
+			return fmt.Errorf("they have not moved for %s", within)
 		}
 		select {
 		case <-ctx.Done():
