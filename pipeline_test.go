@@ -135,3 +135,16 @@ func TestWhatIsMissingIsOneLine(t *testing.T) {
 		})
 	}
 }
+
+// TestMaxHeap has a heap that no job could stay below.
+func TestMaxHeap(t *testing.T) {
+	const want = `--max-heap (DARKROOM_MAX_HEAP): must be 0, or at least 268435456 bytes, not "1"`
+	args := []string{"pipeline", "run", "live", "--kafka", "127.0.0.1:1"}
+	if _, err := printed(t, append(args, "--max-heap", "1")...); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("as a flag: %v, want %s", err, want)
+	}
+	t.Setenv("DARKROOM_MAX_HEAP", "1")
+	if _, err := printed(t, args...); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("as a variable: %v, want %s", err, want)
+	}
+}
