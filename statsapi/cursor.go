@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // place is where a page ended: the row after which the next begins. Rows are ordered by uploaded_at and id, descending.
@@ -33,7 +34,7 @@ func (p place) encode(filters string) string {
 }
 
 func decodeCursor(cursor, filters string) (place, error) {
-	if len(cursor) > maxCursor {
+	if len(cursor) > maxCursor || strings.ContainsAny(cursor, "\r\n") { // which the decoder passes over
 		return place{}, fmt.Errorf("decode cursor: %w", errCursor)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(cursor)

@@ -16,6 +16,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add(statsapi.EncodeCursor(-1, "", ""), "")
 	f.Add("", "")
 	f.Add("AQAAAAAAAAAAAAAAAAAAAAAA", "x")
+	f.Add("AcLEzNjmzWUu0\r0000000000", "/v1/images?")
 	f.Fuzz(func(t *testing.T, cursor, filters string) {
 		p, err := statsapi.DecodeCursor(cursor, filters)
 		if err != nil {
