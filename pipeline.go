@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"reflect"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -59,6 +60,21 @@ func runNode(n *kong.Node) *kong.Node {
 	return nil
 }
 
+// selectedPipeline is the pipeline that the command line names. A command that has a Run of its own is run by kong also if
+// none of its subcommands is named.
+func selectedPipeline[P pipelines.Pipeline](selected *kong.Context) (name string, p P, err error) {
+	node := selected.Selected()
+	p, ok := node.Target.Addr().Interface().(P)
+	if ok {
+		return node.Name, p, nil
+	}
+	var names []string
+	for _, c := range node.Children {
+		names = append(names, strconv.Quote(c.Name))
+	}
+	return "", p, fmt.Errorf("name a pipeline: %s", strings.Join(names, ", "))
+}
+
 type pipelineRunCmd struct {
 	pipelines.Catalogue
 
@@ -87,8 +103,10 @@ func (c *pipelineRunCmd) Validate() error {
 
 // Run runs the pipeline that was named.
 func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, selected *kong.Context) error {
-	name := selected.Selected().Name
-	p := selected.Selected().Target.Addr().Interface().(pipelines.Pipeline)
+	name, p, err := selectedPipeline[pipelines.Pipeline](selected)
+	if err != nil {
+		return err
+	}
 	if err := p.Check(ctx, c.Runner == "prism" || c.Workers == ""); err != nil {
 		return fmt.Errorf("run %s: %w", name, err)
 	}
@@ -324,11 +342,14 @@ type pipelineDrainCmd struct {
 
 // Run makes the pipeline's readers end, and waits for the job.
 func (c *pipelineDrainCmd) Run(ctx context.Context, io stdio, selected *kong.Context) error {
-	p := selected.Selected().Target.Addr().Interface().(pipelines.Streaming)
-	if err := c.rest().Drain(ctx, selected.Selected().Name, p.Drain); err != nil {
+	name, p, err := selectedPipeline[pipelines.Streaming](selected)
+	if err != nil {
 		return err
 	}
-	fmt.Fprintf(io.out, "drained %s\n", selected.Selected().Name)
+	if err := c.rest().Drain(ctx, name, p.Drain); err != nil {
+		return err
+	}
+	fmt.Fprintf(io.out, "drained %s\n", name)
 	return nil
 }
 

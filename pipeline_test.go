@@ -148,3 +148,16 @@ func TestMaxHeap(t *testing.T) {
 		t.Errorf("as a variable: %v, want %s", err, want)
 	}
 }
+
+func TestAPipelineMustBeNamed(t *testing.T) {
+	for args, want := range map[string]string{
+		"pipeline run":                `name a pipeline: "live", "derive"`,
+		"pipeline run --runner flink": `name a pipeline: "live", "derive"`,
+		"pipeline drain":              `name a pipeline: "live"`,
+	} {
+		var out bytes.Buffer
+		if err := run(t.Context(), strings.Fields(args), stdio{&out, &out}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+}
