@@ -54,6 +54,9 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error
 	if _, err := os.ReadDir(demo); c.Demo != "" && err != nil {
 		return fmt.Errorf("demo: read folder: %w (give another with --demo=DIR)", err)
 	}
+	if err := anchor(&c.PostgresBin, &c.Libvips); err != nil {
+		return err
+	}
 	s, err := c.deploy(ctx, log, out)
 	if err != nil {
 		return err
@@ -80,6 +83,22 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error
 		return runDemo(ctx, out, demo, ingestURL, statsURL)
 	})
 	return group.Wait()
+}
+
+// anchor makes paths absolute before the S3 gateway changes the working directory. What is not there is left as it is: it
+// may be a library's name that the system's loader knows, and else an error shows what was given.
+func anchor(paths ...*string) error {
+	for _, p := range paths {
+		if _, err := os.Stat(*p); err != nil {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", *p, err)
+		}
+		*p = abs
+	}
+	return nil
 }
 
 // deployment is all of Darkroom, started.
