@@ -118,9 +118,22 @@ func run(ctx context.Context, args []string, io stdio) error {
 	// What a runner says of the bundles that a stop cuts short is no news; what matters is returned as an error.
 	context.AfterFunc(ctx, func() { level.Set(silent) })
 	if err = command.Run(log); ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // asked to stop, and stopped
+		if err = errInterrupted; serves(command.Selected().Target.Addr().Interface()) {
+			err = nil // asked to stop, and stopped
+		}
 	}
 	return withVariable(parser, err)
+}
+
+// serves tells the commands that run until they are asked to stop from those that have then left work undone. A pipeline
+// knows by itself whether it has an end.
+func serves(command any) bool {
+	switch command.(type) {
+	case *upCmd, *ingestCmd, *statsServeCmd, *tableCmd, *workerServeCmd, *workerRunCmd, *partPostgresCmd, *partS3Cmd,
+		*pixelsChildCmd:
+		return true
+	}
+	return false
 }
 
 // maxLogged is the most bytes of one value in the log.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -21,6 +23,22 @@ func TestTheLogIsBrief(t *testing.T) {
 	} {
 		if got := brief(nil, slog.Attr{Key: "error", Value: c.value}).Value.String(); got != c.want {
 			t.Errorf("%v is logged as %q", c.value, got)
+		}
+	}
+}
+
+func TestACommandThatIsInterruptedSaysSo(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for args, want := range map[string]error{
+		"probe testdata/photos/wine.png":                                      errInterrupted,
+		"pipeline status --flink http://127.0.0.1:1":                          errInterrupted,
+		"statsapi rebuild --postgres postgres://127.0.0.1:1/x":                errInterrupted,
+		"statsapi --stats-listen 127.0.0.1:0 --postgres postgres://[::1]:1/x": nil, // it runs until it is asked to stop
+	} {
+		var out bytes.Buffer
+		if err := run(ctx, strings.Fields(args), stdio{&out, &out}); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", args, err, want)
 		}
 	}
 }

@@ -121,13 +121,20 @@ func (c *pipelineRunCmd) Run(ctx context.Context, log *slog.Logger, io stdio, se
 			return c.runOn(ctx, log, io, name, p, started)
 		})
 	}
-	return c.runOn(ctx, log, io, name, p, func(*runners.Job) {})
+	if err := c.runOn(ctx, log, io, name, p, func(*runners.Job) {}); err != nil || ctx.Err() == nil {
+		return err
+	}
+	return errInterrupted
 }
 
 func (c *pipelineRunCmd) runStream(ctx context.Context, log *slog.Logger, io stdio, name string, p pipelines.Streaming) error {
-	return c.watched(ctx, log, io, name, p, func(ctx context.Context, started func(*runners.Job)) error {
+	err := c.watched(ctx, log, io, name, p, func(ctx context.Context, started func(*runners.Job)) error {
 		return c.runOn(ctx, log, io, name, p, started)
 	})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it has no end but this
+	}
+	return err
 }
 
 // runOn runs the pipeline on the runner that was chosen, until it or ctx ends.
