@@ -32,6 +32,19 @@ type pixelFlags struct {
 	Processes   int           `help:"Processes that decode, and so images at a time; one for each CPU if 0." default:"0"`
 }
 
+// Validate checks the flags. Its errors name the flag.
+func (f pixelFlags) Validate() error {
+	switch {
+	case f.MaxPixels < 1: // it would stand for the usual limit, as would no time
+		return errors.New("--max-pixels: must be positive")
+	case f.ImageTime <= 0:
+		return errors.New("--image-time: must be positive")
+	case f.Processes < 0:
+		return errors.New("--processes: must not be negative")
+	}
+	return nil
+}
+
 // open starts the pool of processes that decode. It fails at once where none can be started.
 func (f pixelFlags) open(ctx context.Context) (*pool.Pool, error) {
 	p, err := pool.New(f.Pool(pool.Config{
@@ -103,6 +116,13 @@ func (c *deriveCmd) outputs() ([]named, error) {
 	if c.Recipe != "" {
 		return outputsOf(c.Recipe)
 	}
+	// An empty variable of a script is no reason to make nothing and call that done.
+	if len(c.Sizes) == 0 {
+		return nil, errors.New("--sizes: needs at least one size")
+	}
+	if len(c.Format) == 0 {
+		return nil, errors.New("--format: needs at least one format")
+	}
 	background, err := recipe.Colour(c.Background)
 	if err != nil {
 		return nil, fmt.Errorf("--%w", err)
@@ -159,7 +179,7 @@ func (c *deriveCmd) Run(ctx context.Context, io stdio) error {
 		return err
 	}
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return fmt.Errorf("make folder: %w", err)
+		return fmt.Errorf("--out: make folder %s: %s", c.Out, reason(err))
 	}
 	began := time.Now()
 	workers, err := c.open(ctx)

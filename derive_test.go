@@ -97,10 +97,10 @@ func TestDeriveRefusesInOneLine(t *testing.T) {
 		"derive 0 as jpeg: width, height: one of them must be given":            {"--sizes", "0"},
 		`derive 100 as tga: format "tga": must be one of [jpeg png webp avif`:   {"--sizes", "100", "--format", "tga"},
 		`--background (DARKROOM_BACKGROUND) "red": must be a colour as #rrggbb`: {"--background", "red"},
-		"would be made of both":       {"recipes/../testdata/photos/sunset.jpg"},
-		"[3:1]":                       {"--recipe", "testdata/photos/LICENCES.md"},
-		"open pixel processes: ":      {"--engine", "libvips", "--libvips", t.TempDir()},
-		"make folder: mkdir go.mod: ": {"--out", "go.mod"},
+		"would be made of both":  {"recipes/../testdata/photos/sunset.jpg"},
+		"[3:1]":                  {"--recipe", "testdata/photos/LICENCES.md"},
+		"open pixel processes: ": {"--engine", "libvips", "--libvips", t.TempDir()},
+		"--out (DARKROOM_OUT): make folder go.mod: not a directory": {"--out", "go.mod"},
 	} {
 		_, err := printed(t, append([]string{"derive", "testdata/photos/sunset.jpg"}, args...)...)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -168,7 +168,7 @@ func brief(_ []string, a slog.Attr) slog.Attr {
 var fieldNames = strings.NewReplacer("MaxBytes ", "--max-bytes ", "SweepAfter ", "--sweep-after ", "Brokers ", "--kafka ",
 	"RequireSignature needs keys", "--require-signature needs --signing-keys", "Variants.Processes ", "--variant-processes ",
 	"Variants.Waiting ", "--variant-queue ", "Variants.Timeout ", "--variant-timeout ", "Variants.MaxPixels ", "--variant-max-pixels ",
-	"Variants.MaxSide ", "--variant-max-side ", "Variants.Sizes has", "--variant-sizes:",
+	"Variants.MaxSide ", "--variant-max-side ", "open pixel processes: memory ", "--image-memory ", "Variants.Sizes has", "--variant-sizes:",
 	"PostgresDSN: ", "--postgres: ", "blob: endpoint ", "--s3-endpoint ", "blob: no bucket ", "--s3-bucket: no bucket ",
 	"blob: access key and secret key ", "--s3-access-key and --s3-secret-key ")
 

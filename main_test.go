@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestTheLogIsBrief(t *testing.T) {
@@ -39,6 +40,33 @@ func TestACommandThatIsInterruptedSaysSo(t *testing.T) {
 		var out bytes.Buffer
 		if err := run(ctx, strings.Fields(args), stdio{&out, &out}); !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", args, err, want)
+		}
+	}
+}
+
+func TestAFlagOutOfRangeIsNamed(t *testing.T) {
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second) // for an up that is not refused
+	defer stop()
+	const (
+		derive = "derive testdata/photos/wine.png --engine go "
+		up     = "up --data OUT --ingest-listen 127.0.0.1:0 --stats-listen 127.0.0.1:0 "
+	)
+	for args, want := range map[string]string{
+		derive + "--sizes=":                   "--sizes (DARKROOM_SIZES): needs at least one size",
+		derive + "--format=":                  "--format (DARKROOM_FORMAT): needs at least one format",
+		derive + "--max-pixels=0":             "derive: --max-pixels (DARKROOM_MAX_PIXELS): must be positive",
+		derive + "--image-time=0s":            "derive: --image-time (DARKROOM_IMAGE_TIME): must be positive",
+		derive + "--image-memory=1 --out OUT": "--image-memory (DARKROOM_IMAGE_MEMORY) 1: must be at least 134217728 bytes",
+		"probe go.mod --processes=-1":         "probe: --processes (DARKROOM_PROCESSES): must not be negative",
+		up + "--stall-after=0s":               "up: --stall-after (DARKROOM_STALL_AFTER): must be positive",
+		up + "--max-pixels=0":                 "up: --max-pixels (DARKROOM_MAX_PIXELS): must be positive",
+		up + "--max-share=0":                  "up: --max-share (DARKROOM_MAX_SHARE): must be more than 0 and at most 1",
+		"pipeline run live --stall-after=-1s": "pipeline run: --stall-after (DARKROOM_STALL_AFTER): must be positive",
+	} {
+		var out bytes.Buffer
+		args = strings.ReplaceAll(args, "OUT", t.TempDir())
+		if err := run(ctx, strings.Fields(args), stdio{&out, &out}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", args, err, want)
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (c *pipelineRunCmd) Validate() error {
 	case c.Restart && c.Savepoint != "":
 		return errors.New("--restart and --savepoint: only one of them can be given")
 	}
-	return c.FlinkOptions.Validate()
+	return errors.Join(c.watchFlags.Validate(), c.FlinkOptions.Validate())
 }
 
 // Run runs the pipeline that was named.

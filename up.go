@@ -45,6 +45,17 @@ type upCmd struct {
 	PostgresBin string `help:"Folder of PostgreSQL's initdb and postgres; empty to look for them, and else to fetch them." placeholder:"DIR"`
 }
 
+// Validate checks those flags of which the pipeline would take 0 for not given.
+func (c *upCmd) Validate() error {
+	if c.MaxPixels < 1 {
+		return errors.New("--max-pixels: must be positive")
+	}
+	if c.MaxShare == 0 {
+		return errors.New("--max-share: must be more than 0 and at most 1")
+	}
+	return c.watchFlags.Validate()
+}
+
 // Run runs until ctx ends or a part fails.
 func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error) {
 	demo, err := filepath.Abs(string(c.Demo)) // before the S3 gateway changes the working directory

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -23,6 +24,14 @@ const watchEvery = 5 * time.Second
 // watchFlags say how a pipeline that runs is watched.
 type watchFlags struct {
 	StallAfter time.Duration `help:"How long a streaming pipeline may make no progress before its log and metrics say that it is stalled." default:"1m"`
+}
+
+// Validate checks the flag. Without a time, a pipeline would be stalled at every look at which it has not just moved.
+func (f watchFlags) Validate() error {
+	if f.StallAfter <= 0 {
+		return errors.New("--stall-after: must be positive")
+	}
+	return nil
 }
 
 // watch is the monitor of a pipeline that runs, whose jobs come and go.
