@@ -172,7 +172,7 @@ var fieldNames = strings.NewReplacer("MaxBytes ", "--max-bytes ", "SweepAfter ",
 	"PostgresDSN: ", "--postgres: ", "blob: endpoint ", "--s3-endpoint ", "blob: no bucket ", "--s3-bucket: no bucket ",
 	"blob: access key and secret key ", "--s3-access-key and --s3-secret-key ")
 
-var flagInError = regexp.MustCompile(`--[a-z0-9][a-z0-9-]*`)
+var flagInError = regexp.MustCompile(`--[a-z0-9][a-z0-9-]*=?`)
 
 // withVariable names beside each flag in an error the environment variable that sets it too.
 func withVariable(parser *kong.Kong, err error) error {
@@ -180,6 +180,9 @@ func withVariable(parser *kong.Kong, err error) error {
 		return nil
 	}
 	text := flagInError.ReplaceAllStringFunc(fieldNames.Replace(err.Error()), func(flag string) string {
+		if strings.HasSuffix(flag, "=") { // it is to be copied, with the value behind it
+			return flag
+		}
 		name := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", "_"))
 		if strings.Contains(err.Error(), flag+" (DARKROOM_") || !hasFlag(parser.Model.Node, flag[2:]) {
 			return flag

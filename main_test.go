@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,10 @@ func TestACommandThatIsInterruptedSaysSo(t *testing.T) {
 func TestAFlagOutOfRangeIsNamed(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second) // for an up that is not refused
 	defer stop()
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
 	const (
 		derive = "derive testdata/photos/wine.png --engine go "
 		up     = "up --data OUT --ingest-listen 127.0.0.1:0 --stats-listen 127.0.0.1:0 "
@@ -62,6 +67,9 @@ func TestAFlagOutOfRangeIsNamed(t *testing.T) {
 		up + "--max-pixels=0":                 "up: --max-pixels (DARKROOM_MAX_PIXELS): must be positive",
 		up + "--max-share=0":                  "up: --max-share (DARKROOM_MAX_SHARE): must be more than 0 and at most 1",
 		"pipeline run live --stall-after=-1s": "pipeline run: --stall-after (DARKROOM_STALL_AFTER): must be positive",
+		// What is to be copied stays as it is.
+		up + "--demo=go.mod/x":       "--demo (DARKROOM_DEMO): read folder: open " + wd + "/go.mod/x: not a directory (give another as --demo=DIR)",
+		"deadletter list --limit -1": `--limit (DARKROOM_LIMIT): expected int value but got "-1" (short flag); perhaps try --limit="-1"?`,
 	} {
 		var out bytes.Buffer
 		args = strings.ReplaceAll(args, "OUT", t.TempDir())

@@ -63,7 +63,7 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error
 		return fmt.Errorf("find folder %s: %w", c.Demo, err)
 	}
 	if _, err := os.ReadDir(demo); c.Demo != "" && err != nil {
-		return fmt.Errorf("demo: read folder: %w (give another with --demo=DIR)", err)
+		return fmt.Errorf("--demo: read folder: %w (give another as --demo=DIR)", err)
 	}
 	if err := anchor(&c.PostgresBin, &c.Libvips); err != nil {
 		return err
