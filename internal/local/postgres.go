@@ -71,13 +71,21 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 		p.log = slog.Default()
 	}
 	if err := p.prepare(ctx, o); err != nil {
-		return nil, fmt.Errorf("start postgres: %w", errors.Join(err, folder.Close()))
+		return nil, fmt.Errorf("start postgres: %w", errors.Join(orStopped(ctx, err), folder.Close()))
 	}
 	go p.supervise()
 	if err := p.await(ctx); err != nil {
-		return nil, fmt.Errorf("start postgres: %w", errors.Join(err, p.Close()))
+		return nil, fmt.Errorf("start postgres: %w", errors.Join(orStopped(ctx, err), p.Close()))
 	}
 	return p, nil
+}
+
+// orStopped is the context's error once it has ended: what a program says that was killed for it is no reason.
+func orStopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // prepare finds the programs and a port and makes, at the first start, the database cluster.

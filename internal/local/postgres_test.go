@@ -1,6 +1,8 @@
 package local_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -112,6 +114,24 @@ func TestPostgresSaysWhyItDoesNotStart(t *testing.T) {
 	}
 	if err := os.Remove(conf); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A start that is interrupted is no failure, whichever of PostgreSQL's programs it ends.
+func TestAStartOfPostgresThatIsInterruptedSaysNoMore(t *testing.T) {
+	for _, after := range []time.Duration{50 * time.Millisecond, 150 * time.Millisecond, 300 * time.Millisecond} {
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(after, stop)
+		p, err := local.StartPostgres(ctx, local.PostgresOptions{Dir: t.TempDir()})
+		if err == nil { // it was faster
+			err = p.Close()
+		} else if errors.Is(err, context.Canceled) && err.Error() == "start postgres: context canceled" {
+			err = nil
+		}
+		if err != nil {
+			t.Errorf("after %v: %v", after, err)
+		}
+		stop()
 	}
 }
 
