@@ -96,6 +96,8 @@ func (p *Pool) startWorker(r *fnpb.StartWorkerRequest) error {
 		ID: id, Control: r.GetControlEndpoint().GetUrl(), Logging: r.GetLoggingEndpoint().GetUrl(),
 		Provision: r.GetProvisionEndpoint().GetUrl(),
 	})
+	// A Ctrl-C at the terminal is for the pool alone, which lets the jobs end first.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start worker %s: %w", id, err)
 	}

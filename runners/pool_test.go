@@ -167,6 +167,15 @@ func TestAPoolThatEndsWaitsForItsWorkers(t *testing.T) {
 	}
 }
 
+// A terminal sends its signals to all processes of the group in front.
+func TestAWorkerHearsNoCtrlC(t *testing.T) {
+	p := startPool(t, 0)
+	pid := p.worker("1").Process.Pid
+	if group, err := syscall.Getpgid(pid); err != nil || group != pid {
+		t.Errorf("the worker is in group %d, %v; want one of its own", group, err)
+	}
+}
+
 func TestAPoolThatEndsEndsItsWorkersInTheEnd(t *testing.T) {
 	p := startPool(t, 50*time.Millisecond)
 	one, other := p.worker("1"), p.worker("2")
