@@ -3,9 +3,11 @@ package main
 import (
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"darkroom/ingest"
+	"darkroom/internal/event"
 	"darkroom/internal/pixels/engine"
 	"darkroom/internal/signedurl"
 )
@@ -74,9 +76,15 @@ func (c *signCmd) Run(io stdio) error {
 	if c.Expires < time.Second {
 		return fmt.Errorf("--expires %s: must be a second at least", c.Expires)
 	}
-	if c.Tenant != "" {
+	if !strings.HasSuffix(u.Path, "/content") { // an empty variable of a script, say: nothing is sent for a signature of that
+		return fmt.Errorf("URL %q: must be that of an image's content, such as http://127.0.0.1:8080/v1/images/ID/content", c.URL)
+	}
+	if c.Tenant != "" && !query.Has("tenant") {
 		query.Set("tenant", c.Tenant)
 		u.RawQuery = query.Encode()
+	}
+	if t := query.Get("tenant"); query.Has("tenant") && !event.ValidTenant(t) {
+		return fmt.Errorf("--tenant %q: must be lower-case letters, digits and inner hyphens", t)
 	}
 	fmt.Fprintln(io.out, keys.Sign(u, time.Now().Add(c.Expires)))
 	return nil

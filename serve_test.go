@@ -31,7 +31,15 @@ func TestSignPrintsAURLThatCounts(t *testing.T) {
 	if end, err := keys.Verify(u.Path, u.Query(), time.Now()); err != nil || time.Until(end) < 50*time.Minute {
 		t.Errorf("%v, %v", end, err)
 	}
+	const content = "http://h/v1/images/ab/content"
+	if out, err := printed(t, "sign", content+"?tenant=acme", "--tenant", "other", "--signing-keys", file); err != nil ||
+		!strings.Contains(out, "tenant=acme") {
+		t.Errorf("the URL says whose image it is: %s, %v", out, err)
+	}
 	for want, args := range map[string][]string{
+		`URL "": must be that of an image's content`:                       {"sign", "", "--signing-keys", file},
+		`URL "http://h/v1/images/ab": must be that of an `:                 {"sign", "http://h/v1/images/ab", "--signing-keys", file},
+		`--tenant (DARKROOM_TENANT) "A b": must be lower-`:                 {"sign", content, "--tenant", "A b", "--signing-keys", file},
 		"--signing-keys (DARKROOM_SIGNING_KEYS): read signing keys: open ": {"sign", "http://h/", "--signing-keys", "nowhere"},
 		"--expires (DARKROOM_EXPIRES) 1ms: must be a second":               {"sign", "http://h/", "--signing-keys", file, "--expires", "1ms"},
 		"read query of the URL: ":                                          {"sign", "http://h/?%zz", "--signing-keys", file},
