@@ -2,6 +2,7 @@
 package recipe
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -122,6 +123,7 @@ func Read(path string) (Recipe, error) {
 
 // Parse reads a recipe from YAML. A field that it does not know is an error, which names line and column.
 func Parse(data []byte) (r Recipe, err error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // which some editors put there, unseen: it would be a part of the first field
 	if err := yaml.UnmarshalWithOptions(data, &r, yaml.Strict()); err != nil {
 		return Recipe{}, errors.New(strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}

@@ -109,6 +109,12 @@ func TestTargetsThatTellAllDerivativesApart(t *testing.T) {
 	}
 }
 
+func TestAByteOrderMarkIsNoPartOfARecipe(t *testing.T) {
+	if r, err := recipe.Parse([]byte("\ufeffname: a\r\noutputs: [{name: b, width: 1, format: jpeg}]\r\n")); err != nil || r.Name != "a" {
+		t.Errorf("%q, %v", r.Name, err)
+	}
+}
+
 func TestSelection(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	image := recipe.Image{ID: "i", Tenant: "acme", Format: pixels.JPEG, Bytes: 1000, Width: 640, Height: 480, UploadedAt: at}
