@@ -353,7 +353,7 @@ func (c *deriveCmd) report(io stdio, all []derived, took time.Duration) error {
 	files, bytes, failed, stopped := 0, 0, 0, 0
 	for _, d := range all {
 		for _, m := range d.made {
-			fmt.Fprintf(w, "%s\t%d×%d\t%d bytes\n", m.path, m.width, m.height, m.bytes)
+			fmt.Fprintf(w, "%s\t%d×%d\t%d bytes\n", shown(m.path), m.width, m.height, m.bytes)
 			files, bytes = files+1, bytes+m.bytes
 		}
 	}
@@ -366,7 +366,7 @@ func (c *deriveCmd) report(io stdio, all []derived, took time.Duration) error {
 			stopped++
 		case d.err != nil:
 			failed++
-			fmt.Fprintf(io.err, "%s: %s\n", d.file, withCode(d.err))
+			fmt.Fprintf(io.err, "%s: %s\n", shown(d.file), withCode(d.err))
 		}
 	}
 	done := len(all) - failed - stopped

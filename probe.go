@@ -145,11 +145,11 @@ func (c *probeCmd) print(io stdio, all []probed) error {
 	fmt.Fprintln(w, heading)
 	for _, p := range all {
 		if p.Code != "" {
-			fmt.Fprintf(w, "%s\t-\t%s: %s\n", p.File, p.Code, p.Detail)
+			fmt.Fprintf(w, "%s\t-\t%s: %s\n", shown(p.File), p.Code, p.Detail)
 			continue
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d×%d\t%d\t%d\t%s\t%s",
-			p.File, p.Format, p.Width, p.Height, p.Frames, p.Orientation, p.Camera, p.TakenAt)
+			shown(p.File), p.Format, p.Width, p.Height, p.Frames, p.Orientation, p.Camera, p.TakenAt)
 		if p.hashed != nil {
 			fmt.Fprintf(w, "\t%s\t%d\t%s", p.PDQ, p.Quality, p.PixelHash)
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -36,6 +38,29 @@ func TestProbeSaysWhatIsRefused(t *testing.T) {
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
+		}
+	}
+}
+
+// A name may have what would break the line, or act upon the terminal.
+func TestNamesArePrintedInOneLine(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "a\tb\n\x1b[2Jc.png")
+	photo, err := os.ReadFile("testdata/photos/wine.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, photo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"probe", file}, {"probe", file + "/none"}, {"derive", file, "--sizes", "10", "--engine", "go", "--out", dir},
+		{"derive", file + "/none", "--engine", "go", "--out", dir},
+	} {
+		var out bytes.Buffer
+		_ = run(t.Context(), args, stdio{&out, &out})
+		if !strings.Contains(out.String(), `a\tb\n\x1b[2Jc`) || strings.ContainsAny(out.String(), "\t\x1b") {
+			t.Errorf("%q prints %q", args, &out)
 		}
 	}
 }
