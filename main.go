@@ -183,11 +183,11 @@ func withVariable(parser *kong.Kong, err error) error {
 		if strings.HasSuffix(flag, "=") { // it is to be copied, with the value behind it
 			return flag
 		}
-		name := strings.ToUpper(strings.ReplaceAll(strings.TrimPrefix(flag, "--"), "-", "_"))
-		if strings.Contains(err.Error(), flag+" (DARKROOM_") || !hasFlag(parser.Model.Node, flag[2:]) {
+		variables := variablesOf(parser.Model.Node, flag[2:])
+		if len(variables) == 0 || strings.Contains(err.Error(), flag+" (DARKROOM_") {
 			return flag
 		}
-		return flag + " (DARKROOM_" + name + ")"
+		return flag + " (" + strings.Join(variables, " or ") + ")"
 	})
 	if text == err.Error() {
 		return err
@@ -195,18 +195,19 @@ func withVariable(parser *kong.Kong, err error) error {
 	return errors.New(text)
 }
 
-func hasFlag(n *kong.Node, name string) bool {
+// variablesOf are the environment variables of a flag, of whichever command it is; none if no command has it.
+func variablesOf(n *kong.Node, name string) []string {
 	for _, f := range n.Flags {
 		if f.Name == name {
-			return true
+			return f.Envs
 		}
 	}
 	for _, c := range n.Children {
-		if hasFlag(c, name) {
-			return true
+		if found := variablesOf(c, name); len(found) > 0 {
+			return found
 		}
 	}
-	return false
+	return nil
 }
 
 // optionalDir is a flag that may be given without a value: --demo or --demo=DIR.

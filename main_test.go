@@ -66,6 +66,7 @@ func TestAFlagOutOfRangeIsNamed(t *testing.T) {
 		up + "--stall-after=0s":               "up: --stall-after (DARKROOM_STALL_AFTER): must be positive",
 		up + "--max-pixels=0":                 "up: --max-pixels (DARKROOM_MAX_PIXELS): must be positive",
 		up + "--max-share=0":                  "up: --max-share (DARKROOM_MAX_SHARE): must be more than 0 and at most 1",
+		"doctor --engine none":                `--engine (DARKROOM_PIXELS or DARKROOM_ENGINE) must be one of "auto","go","libvips" but got "none"`,
 		"pipeline run live --stall-after=-1s": "pipeline run: --stall-after (DARKROOM_STALL_AFTER): must be positive",
 		// What is to be copied stays as it is.
 		up + "--demo=go.mod/x":       "--demo (DARKROOM_DEMO): read folder: open " + wd + "/go.mod/x: not a directory (give another as --demo=DIR)",
