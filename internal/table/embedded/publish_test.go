@@ -7,6 +7,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"darkroom/internal/table"
 	"darkroom/internal/table/embedded"
 )
@@ -152,6 +156,50 @@ func TestKafkaComesBackEmpty(t *testing.T) {
 	b.start()
 	eventually(t, "an empty backlog", noBacklog(s))
 	b.consume(func(all []published) bool { return slices.Contains(versionsOf(all, "a"), 2) })
+}
+
+// A word of progress says that all before it can be read, so it waits for that, also on other topics.
+func TestProgressIsPublishedLast(t *testing.T) {
+	words, changes := table.ChangeTopic("progress"), table.ChangeTopic("hash_band")
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	admin := kadm.NewClient(client)
+	published := func() int64 {
+		ends, err := admin.ListEndOffsets(t.Context(), words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, _ := ends.Lookup(words, 0)
+		return end.Offset
+	}
+	progress := func(to int64) table.Mutation {
+		return table.Progresses.Mutation(table.Progress{Pipeline: "live", CompleteTo: to, Version: to})
+	}
+	s := openStore(t, t.TempDir(), embedded.Options{Brokers: cluster.ListenAddrs()})
+	mustApply(t, s, progress(1))
+	eventually(t, "an empty backlog", noBacklog(s))
+
+	mustApply(t, s, band("a", 1), progress(2))
+	for end := time.Now().Add(500 * time.Millisecond); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if n := published(); n != 1 {
+			t.Fatal("progress is published before what it speaks of")
+		}
+	}
+	if _, err := admin.CreateTopic(t.Context(), 1, 1, nil, changes); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an empty backlog", noBacklog(s))
+	if n := published(); n < 2 {
+		t.Errorf("%d words of progress are published", n)
+	}
 }
 
 // Positions say which of two changes is later, also after a restart that found an empty log.

@@ -20,6 +20,8 @@ const (
 	firstBackoff   = 50 * time.Millisecond
 )
 
+var progressTopic = table.ChangeTopic(table.Progresses.Table().Name)
+
 // publisher moves the change log to Kafka, in its order, one group of entries after the other.
 type publisher struct {
 	log     *changeLog
@@ -115,18 +117,28 @@ func (p *publisher) publishNext(ctx context.Context) (int, error) {
 	if err != nil || len(entries) == 0 {
 		return 0, err
 	}
-	var records []*kgo.Record
+	// Kafka takes the topics of one call in any order. A word of progress promises that all before it can be read, so it
+	// follows when that is there.
+	var changes, words []*kgo.Record
 	for _, e := range entries {
 		muts, err := e.mutations()
 		if err != nil {
 			return 0, err
 		}
-		records = append(records, p.records(muts, e.position)...)
+		for _, r := range p.records(muts, e.position) {
+			if r.Topic == progressTopic {
+				words = append(words, r)
+			} else {
+				changes = append(changes, r)
+			}
+		}
 	}
 	attempt, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	if err := p.client.ProduceSync(attempt, records...).FirstErr(); err != nil {
-		return 0, fmt.Errorf("publish changes: %w", err)
+	for _, records := range [][]*kgo.Record{changes, words} {
+		if err := p.client.ProduceSync(attempt, records...).FirstErr(); err != nil {
+			return 0, fmt.Errorf("publish changes: %w", err)
+		}
 	}
 	last := entries[len(entries)-1]
 	return len(entries), p.log.forget(entries, last.position+last.count)
