@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +48,40 @@ func TestRemoteOutlivesItsServer(t *testing.T) {
 	}
 	if n != writers*writes {
 		t.Errorf("there are %d rows, want %d", n, writers*writes)
+	}
+}
+
+// busy is the listener of a process that has too many files open, for its first calls.
+type busy struct {
+	net.Listener
+	calls atomic.Int32
+}
+
+func (b *busy) Accept() (net.Conn, error) {
+	if b.calls.Add(1) <= 3 {
+		return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return b.Listener.Accept()
+}
+
+// A moment without open files passes.
+func TestServeOutlivesAMomentWithoutFiles(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, t.TempDir(), embedded.Options{})
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- embedded.Serve(ctx, &busy{Listener: l}, s) }()
+	calling, stop := context.WithTimeout(t.Context(), patience)
+	defer stop()
+	if err := dial(t, l.Addr().String()).Apply(calling, []table.Mutation{band("a", 1)}); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 
