@@ -71,12 +71,15 @@ func (m Mutation) Check() error {
 		return t.invalid(errNoVersion)
 	}
 	if m.Delete {
-		return t.CheckKey(m.Row)
+		if err := t.CheckKey(m.Row); err != nil {
+			return err
+		}
+		return t.checkSize(m.Row)
 	}
 	if err := t.checkKeyColumns(m.Row); err != nil {
 		return t.invalid(err)
 	}
-	count, size := len(t.Partition)+len(t.Clustering), 0
+	count := len(t.Partition) + len(t.Clustering)
 	for _, c := range t.Regular {
 		value, ok := m.Row[c.Name]
 		if !ok {
@@ -93,7 +96,12 @@ func (m Mutation) Check() error {
 	if count != len(m.Row) {
 		return t.invalid(fmt.Errorf("it has no column %s", t.firstUnknown(m.Row)))
 	}
-	for name, value := range m.Row {
+	return t.checkSize(m.Row)
+}
+
+func (t Table) checkSize(row Row) error {
+	size := 0
+	for name, value := range row {
 		size += len(name) + sizeOf(value)
 	}
 	if size > MaxMutation {

@@ -169,6 +169,8 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"deletion with cells": {deletion, "key columns only"},
 		"no version":          {table.Mutation{Table: "table_test_mixed", Row: key, Version: math.MinInt64}, "stands for none"},
 		"too large":           {with(table.Row{"blob": make([]byte, table.MaxMutation)}), "65536 are allowed"},
+		"too large a deletion": {table.Mutation{Table: "progress", Delete: true,
+			Row: table.Row{"pipeline": strings.Repeat("a", table.MaxMutation)}}, "65536 are allowed"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
