@@ -13,6 +13,7 @@ import (
 
 const (
 	publishRecords = 4000             // about how many records are under way at once
+	publishBytes   = 4 << 20          // and about how many bytes of the log
 	publishTimeout = 10 * time.Second // after which an attempt is given up, logged, and made anew
 	publishPause   = 500 * time.Millisecond
 	firstMetadata  = 250 * time.Millisecond
@@ -144,13 +145,14 @@ func (p *publisher) publishNext(ctx context.Context) (int, error) {
 	return len(entries), p.log.forget(entries, last.position+last.count)
 }
 
-// oldest reads entries of about publishRecords mutations.
+// oldest reads entries of about publishRecords mutations, or fewer when they are large.
 func (p *publisher) oldest() (entries []entry, err error) {
-	count := int64(0)
+	count, size := int64(0), 0
 	err = p.log.each(p.log.published.Load(), p.log.durable.Load(), func(e entry) bool {
 		entries = append(entries, e)
 		count += e.count
-		return count < publishRecords
+		size += len(e.data)
+		return count < publishRecords && size < publishBytes
 	})
 	return entries, err
 }
