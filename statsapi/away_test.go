@@ -27,6 +27,7 @@ type proxy struct {
 	mu    sync.Mutex
 	cut   bool
 	conns []net.Conn
+	hung  chan struct{} // closed by hang, for the connections that there are
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -34,7 +35,7 @@ func newProxy(t *testing.T, to string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{Listener: l, to: to}
+	p := &proxy{Listener: l, to: to, hung: make(chan struct{})}
 	go p.serve()
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -59,15 +60,43 @@ func (p *proxy) serve() {
 			_ = in.Close()
 			_ = out.Close()
 		}
+		hung := p.hung
 		p.mu.Unlock()
-		go pass(out, in)
-		go pass(in, out)
+		go pass(out, in, hung)
+		go pass(in, out, hung)
 	}
 }
 
-func pass(to, from net.Conn) {
-	_, _ = io.Copy(to, from) // an error is the end, as the end is
-	_ = to.Close()
+func pass(to, from net.Conn, hung <-chan struct{}) {
+	_, _ = io.Copy(writer{to, hung}, from) // an error is the end, as the end is
+	select {
+	case <-hung:
+	default:
+		_ = to.Close()
+	}
+}
+
+// writer drops what is written once its connection hangs.
+type writer struct {
+	io.Writer
+	hung <-chan struct{}
+}
+
+func (w writer) Write(b []byte) (int, error) {
+	select {
+	case <-w.hung:
+		return len(b), nil
+	default:
+		return w.Writer.Write(b)
+	}
+}
+
+// hang lets the connections that there are pass on nothing more, not even their end.
+func (p *proxy) hang() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.hung)
+	p.hung = make(chan struct{})
 }
 
 func (p *proxy) set(cut bool) {
@@ -119,6 +148,31 @@ func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
 	if i.get(t, "/v1/stats/summary", 200, &s); s.Images != 6 {
 		t.Errorf("%d images", s.Images)
 	}
+}
+
+// A connection whose other end says nothing any more, as behind a router that forgot it, is left for a new one.
+func TestAConnectionThatHangsIsLeft(t *testing.T) {
+	t.Parallel()
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProxy(t, u.Host)
+	u.Host = p.Addr().String()
+	i := newInstance(t, k.config(u.String()))
+	i.start(t)
+	k.write(t, photos(0, 3)...)
+	consumed(t, k, conn)
+
+	p.hang()
+	// The server ends its side when nobody confirms its keepalives.
+	exec(t, conn, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+	eventually(t, "it notices", func() bool { return i.metric(t, "darkroom_statsapi_consuming") == 0 })
+	k.write(t, photos(3, 6)...)
+	consumed(t, k, conn)
 }
 
 func TestKafkaMayGoAwayAndComeBack(t *testing.T) {

@@ -19,8 +19,9 @@ const (
 	fetchWait = 100 * time.Millisecond
 	// metadataAge is how soon the client may ask again which partitions there are.
 	metadataAge = 50 * time.Millisecond
-	// adminTimeout bounds a question to Kafka about its topics.
-	adminTimeout = 5 * time.Second
+	// askTimeout bounds a question to Kafka about its topics, and one to PostgreSQL that is answered at once: a connection
+	// whose other end is gone without a word is left.
+	askTimeout = 5 * time.Second
 )
 
 // pipelineLive is the pipeline whose progress is as_of.
@@ -71,8 +72,8 @@ func (c *consumer) close() { c.kafka.Close() }
 // look finds new topics and partitions and begins to read them, and measures how far behind the copy is.
 func (c *consumer) look(ctx context.Context) error {
 	// The connection is idle while nothing arrives: this is how its loss, and with it that of the lock, is noticed.
-	if err := c.conn.Ping(ctx); err != nil {
-		return fmt.Errorf("ping PostgreSQL: %w", err)
+	if err := ping(ctx, c.conn); err != nil {
+		return err
 	}
 	ends, err := c.ends(ctx)
 	if err != nil {
@@ -91,6 +92,15 @@ func (c *consumer) look(ctx context.Context) error {
 	}
 	for p, end := range ends {
 		c.setLag(p, end)
+	}
+	return nil
+}
+
+func ping(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if err := conn.Ping(ctx); err != nil {
+		return fmt.Errorf("ping PostgreSQL: %w", err)
 	}
 	return nil
 }
@@ -126,7 +136,7 @@ func (c *consumer) assign(ctx context.Context, fresh []partition, ends offsets) 
 
 // ends are the offsets after the last record of every partition. Topics that do not exist are left out.
 func (c *consumer) ends(ctx context.Context) (offsets, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	// Asked for the authorized operations too, which nobody needs, the client does not answer from its cache, in which a
 	// partition that was just made may be missing: as_of rests on these ends.
@@ -139,7 +149,7 @@ func (c *consumer) ends(ctx context.Context) (offsets, error) {
 
 // starts are the offsets of the first record of every partition.
 func (c *consumer) starts(ctx context.Context) (offsets, error) {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	listed, err := c.admin.ListStartOffsets(ctx, topics...)
 	if err != nil {

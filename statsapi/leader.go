@@ -75,6 +75,8 @@ func (s *Service) lock(ctx context.Context, conn *pgx.Conn) error {
 
 // tryLock takes a lock for as long as the connection lasts, unless another has it.
 func tryLock(ctx context.Context, conn *pgx.Conn, key int64) (ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	if err := conn.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", key).Scan(&ok); err != nil {
 		return false, fmt.Errorf("take lock %d: %w", key, err)
 	}
@@ -105,6 +107,8 @@ func (c *consumer) consume(ctx context.Context) error {
 
 // load reads from the copy in a schema, which is the connection's own, where to go on.
 func (c *consumer) load(ctx context.Context, schema string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	stored, err := readOffsets(ctx, c.conn, schema)
 	if err != nil {
 		return err
