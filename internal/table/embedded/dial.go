@@ -21,6 +21,10 @@ const (
 	longPause   = 500 * time.Millisecond
 )
 
+// callTimeout is how long a call waits for its answer. It is far more than any takes, also on a slow disk: a server that
+// is silent for as long hangs, or is gone without a word, which TCP would notice much later. Tests lower it.
+var callTimeout = 30 * time.Second
+
 // applyBytes is about how large a message with mutations gets; longer batches are sent in several, one after the other.
 const applyBytes = 4 << 20
 
@@ -35,7 +39,8 @@ type remote struct {
 
 // Dial returns the store that Serve offers at the address, host:port. It connects at the first call, not before. Calls
 // share one connection and do not wait for each other. A call whose connection breaks is made again on a new one, for
-// ten seconds, so that a server may restart: whatever a store does may be done twice. Ping alone is tried only once.
+// ten seconds, so that a server may restart: whatever a store does may be done twice. Ping alone is tried only once. A
+// server that does not answer for half a minute counts as gone.
 func Dial(addr string) (table.Store, error) {
 	if _, _, err := net.SplitHostPort(addr); err != nil {
 		return nil, fmt.Errorf("dial table store at %q: %w", addr, err)
@@ -184,11 +189,17 @@ func (r *remote) callOnce(ctx context.Context, method string, req any) (*Reply, 
 		return nil, err
 	}
 	out := &Reply{}
-	call := client.Go(serviceName+"."+method, req, out, make(chan *rpc.Call, 1))
+	done := make(chan *rpc.Call, 1)
+	go func() { // Go waits until the server has read what was sent before
+		silent := time.AfterFunc(callTimeout, func() { r.drop(client) }) // also when nobody waits for the answer any more
+		defer silent.Stop()
+		done <- <-client.Go(serviceName+"."+method, req, out, make(chan *rpc.Call, 1)).Done
+	}()
+	var call *rpc.Call
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err() // the answer, if it comes, is dropped
-	case <-call.Done:
+	case call = <-done:
 	}
 	if refused := rpc.ServerError(""); errors.As(call.Error, &refused) {
 		return nil, fmt.Errorf("ask table store at %s: %w", r.addr, call.Error)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -146,6 +148,36 @@ func TestRemoteWithASilentServer(t *testing.T) {
 	defer cancel()
 	if _, err := r.Get(ctx, "progress", table.Row{"pipeline": "live"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Get says %v", err)
+	}
+}
+
+// One that does not even read holds nobody either, however much is sent.
+func TestRemoteWithAServerThatDoesNotRead(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	r := dial(t, l.Addr().String())
+	large := band("a", 1)
+	large.Row["image_id"] = strings.Repeat("a", 32<<10)
+	muts := slices.Repeat([]table.Mutation{large}, 100)
+	ended := make(chan error)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	const calls = 8
+	for range calls {
+		go func() { ended <- r.Apply(ctx, muts) }()
+	}
+	for range calls {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Apply says %v", err)
+			}
+		case <-time.After(patience):
+			t.Fatal("a call outlives its context")
+		}
 	}
 }
 
