@@ -18,7 +18,7 @@ import (
 const (
 	defaultLimit = 100
 	maxLimit     = 1000
-	maxCamera    = 512 // bytes
+	maxCamera    = 512 // characters
 )
 
 // rule says what a query parameter may be.
@@ -43,7 +43,7 @@ var (
 		func(s string) bool { return s != "" },
 	}
 	cameraRule = rule{
-		"give a camera's whole name, in UTF-8, of at most " + strconv.Itoa(maxCamera) + " bytes",
+		"give a camera's whole name, in UTF-8, of at most " + strconv.Itoa(maxCamera) + " characters",
 		isCamera,
 	}
 	formatRule = rule{
@@ -122,7 +122,7 @@ func isTime(s string) bool {
 	return err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() < 2200
 }
 
-func isCamera(s string) bool { return len(s) <= maxCamera && isText(s) }
+func isCamera(s string) bool { return utf8.RuneCountInString(s) <= maxCamera && isText(s) }
 
 // isText reports whether PostgreSQL can take the string.
 func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
