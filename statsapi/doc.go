@@ -9,7 +9,8 @@
 //   - Where to read on is written in the transaction of the rows that were read, so a crash at any moment loses nothing
 //     and counts nothing twice.
 //   - The sums are kept by triggers on the rows themselves, so they are exact whatever happens to the rows.
-//   - as_of never goes back, and every event before it is in the copy when it is shown.
+//   - as_of never goes back, and of every event before it the image is in the copy when it is shown. The sums over time,
+//     which the pipeline publishes about a second after the images, may lag behind it for as long.
 //   - A record that cannot be applied stops nothing and does not vanish: the table cdc_rejected keeps it.
 //   - Of all instances on one database exactly one consumes; all serve.
 //

@@ -38,7 +38,7 @@ func (a *api) GetSeries(c *gin.Context, p GetSeriesParams) {
 	if !ok {
 		return
 	}
-	// as_of is read first: the figures that are read after it hold at least what it promises.
+	// as_of is read first: the figures that are read after it are no older.
 	asOf, err := a.store.asOf(c.Request.Context())
 	if err != nil {
 		a.fail(c, err)
