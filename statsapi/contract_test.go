@@ -72,6 +72,7 @@ func TestEveryWrongParameterIsNamed(t *testing.T) {
 	const week = "&from=2026-01-01T00:00:00Z&to=2026-01-08T00:00:00Z"
 	i.problem(t, "/v1/stats/series?metric=images"+week, 400, "too-many-points")
 	i.problem(t, "/v1/stats", 404, "not-found")
+	i.problem(t, "/v1/images/", 404, "not-found")                          // an image without an id, and not the list of all
 	i.get(t, "/v1/images?camera="+strings.Repeat("%C3%A9", 512), 200, nil) // openapi.yaml counts characters
 	i.problem(t, "/v1/images?camera="+strings.Repeat("%C3%A9", 513), 400, "invalid-parameter")
 }

@@ -41,6 +41,7 @@ func NewEngine(name string, log *slog.Logger, reg *prometheus.Registry, checks .
 	gin.SetMode(gin.ReleaseMode)
 	e := gin.New()
 	e.HandleMethodNotAllowed = true
+	e.RedirectTrailingSlash = false // the contracts know no such paths: a GET of no id would be answered with the list
 	e.Use(measure(name, reg), recovery(log))
 	e.NoRoute(func(c *gin.Context) { Abort(c, KindNotFound, "no resource at %s", c.Request.URL.Path) })
 	e.NoMethod(func(c *gin.Context) {

@@ -36,6 +36,7 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 		status             int
 	}{
 		{"GET", "/nowhere", "not-found", 404},
+		{"GET", "/healthz/", "not-found", 404},
 		{"POST", "/healthz", "method-not-allowed", 405},
 		{"GET", "/panics", "internal", 500},
 	} {
