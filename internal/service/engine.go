@@ -81,16 +81,26 @@ func Ready(ctx context.Context, checks []Check) (status map[string]string, missi
 	return status, missing
 }
 
+// recovery makes a problem of a panic. Gin's own takes http.ErrAbortHandler for a connection that is broken already, and
+// lets net/http end the answer as if it were whole.
 func recovery(log *slog.Logger) gin.HandlerFunc {
-	return gin.CustomRecoveryWithWriter(nil, func(c *gin.Context, cause any) {
-		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-			panic(cause) // net/http's own way to cut a connection
-		}
-		log.Error("request panicked", "path", c.Request.URL.Path, "panic", cause, "stack", string(debug.Stack()))
-		if !c.Writer.Written() {
+	return func(c *gin.Context) {
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(http.ErrAbortHandler) // net/http's own way to cut a connection
+			}
+			log.Error("request panicked", "path", c.Request.URL.Path, "panic", cause, "stack", string(debug.Stack()))
+			if c.Writer.Written() {
+				panic(http.ErrAbortHandler) // what was begun must not look whole
+			}
 			Abort(c, KindInternal, "the request could not be served; the service's log has the reason")
-		}
-	})
+		}()
+		c.Next()
+	}
 }
 
 func measure(name string, reg *prometheus.Registry) gin.HandlerFunc {

@@ -54,6 +54,35 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 	}
 }
 
+// An answer that a handler could not end must not look as if it were whole.
+func TestAPanicCutsWhatWasBegun(t *testing.T) {
+	e := engine()
+	e.GET("/aborts", func(*gin.Context) { panic(http.ErrAbortHandler) })
+	e.GET("/begins-and-aborts", func(c *gin.Context) {
+		_, _ = c.Writer.WriteString("half")
+		c.Writer.Flush()
+		panic(http.ErrAbortHandler)
+	})
+	e.GET("/begins-and-panics", func(c *gin.Context) {
+		_, _ = c.Writer.WriteString("half")
+		c.Writer.Flush()
+		panic("on purpose")
+	})
+	s := httptest.NewServer(e)
+	defer s.Close()
+	for _, path := range []string{"/aborts", "/begins-and-aborts", "/begins-and-panics"} {
+		res, err := http.Get(s.URL + path)
+		if err != nil {
+			continue
+		}
+		body, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err == nil {
+			t.Errorf("%s: %d, %q", path, res.StatusCode, body)
+		}
+	}
+}
+
 func TestReadyNamesWhatIsNotReady(t *testing.T) {
 	var broken error
 	e := engine(
