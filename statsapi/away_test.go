@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"darkroom/internal/service"
 	"darkroom/statsapi"
 )
 
@@ -254,5 +255,42 @@ func TestErrorsThatPassAreToldFromThoseThatStay(t *testing.T) {
 		if got := statsapi.IsAway(fmt.Errorf("query: %w", err)); got != want {
 			t.Errorf("%v: %v", err, got)
 		}
+	}
+}
+
+// A client that has sent its request and closes that half of the connection is no longer heard; what it reads is no
+// answer rather than an empty one.
+func TestAClientThatGoesGetsNoEmptyAnswer(t *testing.T) {
+	t.Parallel()
+	k, dsn := newKafka(t, 1), newDatabase(t)
+	i := newInstance(t, k.config(dsn))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Serve(ctx, l, i.Handler()) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	exec(t, connect(t, dsn), "BEGIN; LOCK TABLE darkroom.totals") // the query waits until the client has gone
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := io.WriteString(conn, "GET /v1/stats/summary HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if answer, err := io.ReadAll(conn); err != nil || len(answer) > 0 {
+		t.Errorf("%q, %v", answer, err)
 	}
 }

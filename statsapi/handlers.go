@@ -191,7 +191,7 @@ func (a *api) fail(c *gin.Context, err error) {
 			"parameters from, to, step and by: more than %d points in all series;"+
 				" give a shorter time, a longer step or a tenant", maxPoints)
 	case errors.Is(c.Request.Context().Err(), context.Canceled):
-		c.Abort() // the client has gone
+		panic(http.ErrAbortHandler) // the client has gone; one that closed only its half would read an empty 200
 	case isSlow(err):
 		a.log.Warn("query took too long", "path", c.FullPath(), "query", c.Request.URL.RawQuery, "error", err)
 		c.Header("Retry-After", retryAfter)
