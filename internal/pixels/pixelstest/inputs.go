@@ -186,3 +186,16 @@ func profileChunk(profile []byte) []byte {
 	_ = z.Close()
 	return chunk("iCCP", b.Bytes())
 }
+
+// withEXIF appends a chunk EXIF to a WebP of the extended format.
+func withEXIF(file, tiff []byte) []byte {
+	const flags, flagEXIF = 20, 0x08
+	out := append(bytes.Clone(file), "EXIF"...)
+	out = append(binary.LittleEndian.AppendUint32(out, uint32(len(tiff))), tiff...)
+	if len(tiff)%2 == 1 {
+		out = append(out, 0)
+	}
+	out[flags] |= flagEXIF
+	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
+	return out
+}

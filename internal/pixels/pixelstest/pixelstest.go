@@ -29,7 +29,7 @@ func Run(t *testing.T, e pixels.Engine) {
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
 		"FullColour": s.fullColour, "Fixtures": s.fixtures, "Parts": s.parts,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
-		"FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
+		"TurnedAnimation": s.turnedAnimation, "FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"Efforts":     s.efforts,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
 	} {
@@ -590,6 +590,31 @@ func (s suite) loops(t *testing.T) {
 			}
 			again(file, "WebP")
 		}
+	}
+}
+
+// turnedAnimation has each frame turned by itself, and not all as the one picture that an engine may keep them in.
+func (s suite) turnedAnimation(t *testing.T) {
+	s.need(t, pixels.GIF, pixels.GIF)
+	s.need(t, pixels.WebP, pixels.WebP)
+	data, stored := animation(t, 80, 60)
+	plain := encode(t, s.open(t, data, pixels.DecodeOptions{AllFrames: true}),
+		pixels.EncodeOptions{Format: pixels.WebP, Quality: 95, Animate: true})
+	for o := 1; o <= 8; o++ {
+		undo := [9]int{6: 8, 8: 6}[o]
+		if undo == 0 {
+			undo = o
+		}
+		upright := make([]*image.NRGBA, len(stored))
+		for i, f := range stored {
+			upright[i] = turned(f, undo)
+		}
+		p := s.open(t, withEXIF(plain, exifTIFF(o)), pixels.DecodeOptions{AllFrames: true})
+		if p.Size() != upright[0].Rect.Size() || p.Frames() != 3 {
+			t.Fatalf("orientation %d: %v, %d frames", o, p.Size(), p.Frames())
+		}
+		file := encode(t, p, pixels.EncodeOptions{Format: pixels.GIF, Animate: true})
+		s.check(t, file, upright, upright[0].Rect, p.Size())
 	}
 }
 

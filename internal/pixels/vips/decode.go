@@ -131,7 +131,7 @@ func (l *library) load(im *image.NRGBA) (*picture, error) {
 		if out, err = s.image("copy", args{"in": out, "interpretation": interpretationSRGB}); err != nil {
 			return err
 		}
-		p.im, err = s.finish(out, 1)
+		p.im, err = s.finish(out, 1, 1)
 		return err
 	})
 	if err != nil {
@@ -391,7 +391,7 @@ func (s *source) whole() (*picture, error) {
 		if im, err = sc.srgb(im); err != nil {
 			return err
 		}
-		p.im, err = sc.finish(im, s.orientation())
+		p.im, err = sc.finish(im, p.frames, s.orientation())
 		return err
 	})
 	if err != nil {
@@ -426,7 +426,7 @@ func (s *source) stream(crop image.Rectangle, size image.Point) (pixels.Picture,
 				return err
 			}
 		}
-		p.im, err = sc.finish(im, s.orientation())
+		p.im, err = sc.finish(im, 1, s.orientation())
 		return err
 	})
 	if err != nil {
@@ -489,8 +489,8 @@ func (s *scope) toSRGB(im ref) (ref, error) {
 	return s.image("colourspace", args{"in": im, "space": to})
 }
 
-// finish turns the picture upright and puts it into memory, without its metadata and the resolution that its file had.
-func (s *scope) finish(im ref, orientation int) (ref, error) {
+// finish turns the frames upright and puts them into memory, without the metadata and the resolution that the file had.
+func (s *scope) finish(im ref, frames, orientation int) (ref, error) {
 	im, err := s.image("copy", args{"in": im, "xres": 1.0, "yres": 1.0})
 	if err != nil {
 		return 0, err
@@ -500,7 +500,8 @@ func (s *scope) finish(im ref, orientation int) (ref, error) {
 		return 0, err
 	}
 	if orientation > 1 {
-		if im, err = s.turn(im, orientation); err != nil {
+		im, err = s.each(im, frames, func(frame ref) (ref, error) { return s.turn(frame, orientation) })
+		if err != nil {
 			return 0, err
 		}
 		if im, err = s.memory(im); err != nil {

@@ -71,25 +71,11 @@ func (p *picture) use(action string, work func(*scope) error) error {
 func (p *picture) derive(action string, work func(s *scope, frame ref) (ref, error)) (pixels.Picture, error) {
 	out := &picture{library: p.library, frames: p.frames, delays: p.delays, loop: p.loop}
 	err := p.use(action, func(s *scope) error {
-		made := make([]ref, p.frames)
-		for i := range made {
-			frame, err := s.frame(p.im, i, p.frames)
-			if err != nil {
-				return err
-			}
-			if made[i], err = work(s, frame); err != nil {
-				return err
-			}
-		}
-		im := made[0]
-		if len(made) > 1 {
-			var err error
-			if im, err = s.image("arrayjoin", args{"in": made, "across": 1}); err != nil {
-				return err
-			}
-		}
-		im, err := s.memory(im)
+		im, err := s.each(p.im, p.frames, func(frame ref) (ref, error) { return work(s, frame) })
 		if err != nil {
+			return err
+		}
+		if im, err = s.memory(im); err != nil {
 			return err
 		}
 		out.im = s.keep(im)
@@ -99,6 +85,24 @@ func (p *picture) derive(action string, work func(s *scope, frame ref) (ref, err
 		return nil, err
 	}
 	return out, nil
+}
+
+// each returns what work makes of each of n frames that lie below one another: alike.
+func (s *scope) each(im ref, n int, work func(ref) (ref, error)) (ref, error) {
+	made := make([]ref, n)
+	for i := range made {
+		frame, err := s.frame(im, i, n)
+		if err != nil {
+			return 0, err
+		}
+		if made[i], err = work(frame); err != nil {
+			return 0, err
+		}
+	}
+	if n == 1 {
+		return made[0], nil
+	}
+	return s.image("arrayjoin", args{"in": made, "across": 1})
 }
 
 // frame returns one of n frames that lie below one another.
