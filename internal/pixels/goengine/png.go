@@ -54,6 +54,7 @@ func decodePNG(data []byte, facts pixels.Facts, all bool) (*animation, error) {
 		f, err := fromImage(m, facts)
 		if err == nil {
 			f.profile = profile
+			f.onlyGrey(data)
 		}
 		return still(f, err)
 	}
@@ -63,8 +64,17 @@ func decodePNG(data []byte, facts pixels.Facts, all bool) (*animation, error) {
 	}
 	for _, f := range a.frames {
 		f.profile = profile
+		f.onlyGrey(data)
 	}
 	return a, nil
+}
+
+// onlyGrey leaves one plane to a PNG of grey with alpha, which the library gives in three: a profile of grey is for one.
+func (f *frame) onlyGrey(data []byte) {
+	const colourType, hasColour = len(pngSignature) + 8 + 9, 2
+	if data[colourType]&hasColour == 0 {
+		f.colour = f.colour[:1]
+	}
 }
 
 // pngProfile returns the profile of a PNG, which its chunk sRGB overrides.

@@ -199,3 +199,17 @@ func withEXIF(file, tiff []byte) []byte {
 	binary.LittleEndian.PutUint32(out[4:], uint32(len(out)-8))
 	return out
 }
+
+// pngOfType writes a PNG of 8 bits a sample and of a colour type that the standard library does not write.
+func pngOfType(colourType byte, samples []byte, width int, chunks ...[]byte) []byte {
+	stride := width * map[byte]int{0: 1, 2: 3, 4: 2, 6: 4}[colourType]
+	var b bytes.Buffer
+	z := zlib.NewWriter(&b)
+	for row := range slices.Chunk(samples, stride) {
+		_, _ = z.Write(append([]byte{0}, row...)) // without a filter; a buffer takes everything
+	}
+	_ = z.Close()
+	header := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, uint32(width)), uint32(len(samples)/stride))
+	return slices.Concat([]byte("\x89PNG\r\n\x1a\n"), chunk("IHDR", append(header, 8, colourType, 0, 0, 0)),
+		slices.Concat(chunks...), chunk("IDAT", b.Bytes()), chunk("IEND", nil))
+}

@@ -493,6 +493,20 @@ func (s suite) profile(t *testing.T) {
 			likely(t, name+", resized", show(t, q).NRGBAAt(at.X/2, at.Y/2), want, 4)
 		}
 	}
+	// Grey is grey with alpha, too, be that a channel or one value; and linear light of 60 is 133 in sRGB.
+	const size, stored, shown = 16, 60, 133
+	for name, data := range map[string][]byte{
+		"grey":                pngOfType(0, bytes.Repeat([]byte{stored}, size*size), size, profileChunk(linearGreyProfile())),
+		"grey and alpha":      pngOfType(4, bytes.Repeat([]byte{stored, 200}, size*size), size, profileChunk(linearGreyProfile())),
+		"grey with one clear": pngOfType(0, bytes.Repeat([]byte{stored}, size*size), size, profileChunk(linearGreyProfile()), chunk("tRNS", []byte{0, 9})),
+	} {
+		for _, side := range []int{size, size / 2} {
+			p := s.open(t, data, pixels.DecodeOptions{})
+			m := show(t, resize(t, p, all(p), image.Pt(side, side)))
+			c := m.NRGBAAt(side/2, side/2)
+			likely(t, name, c, color.NRGBA{shown, shown, shown, c.A}, 2)
+		}
+	}
 	// A profile that is none is as good as none.
 	broken := withSegments(jpegOf(t, p, 100), profileSegment([]byte("no profile at all, but long enough to be taken for one")))
 	likely(t, "broken profile", show(t, s.open(t, broken, pixels.DecodeOptions{})).NRGBAAt(16, 12), colours[0].(color.NRGBA), 4)

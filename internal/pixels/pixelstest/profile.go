@@ -14,16 +14,38 @@ var (
 
 // p3Profile returns an ICC profile of Display P3.
 func p3Profile() []byte {
-	be := binary.BigEndian
-	s15 := func(v float64) []byte { return be.AppendUint32(nil, uint32(int32(math.Round(v*65536)))) }
-	xyz := func(x, y, z float64) []byte {
-		b := append([]byte("XYZ \x00\x00\x00\x00"), s15(x)...)
-		return append(append(b, s15(y)...), s15(z)...)
-	}
 	curve := []byte("para\x00\x00\x00\x00\x00\x03\x00\x00")
 	for _, v := range []float64{2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045} {
 		curve = append(curve, s15(v)...)
 	}
+	return iccProfile("RGB ", []iccTag{
+		{"rXYZ", xyz(p3[0][0], p3[1][0], p3[2][0])}, {"gXYZ", xyz(p3[0][1], p3[1][1], p3[2][1])},
+		{"bXYZ", xyz(p3[0][2], p3[1][2], p3[2][2])}, {"rTRC", curve}, {"gTRC", curve}, {"bTRC", curve},
+	})
+}
+
+// linearGreyProfile returns an ICC profile of grey without a gamma.
+func linearGreyProfile() []byte {
+	return iccProfile("GRAY", []iccTag{{"kTRC", []byte("curv\x00\x00\x00\x00\x00\x00\x00\x00")}})
+}
+
+type iccTag struct {
+	name string
+	data []byte
+}
+
+func s15(v float64) []byte {
+	return binary.BigEndian.AppendUint32(nil, uint32(int32(math.Round(v*65536))))
+}
+
+func xyz(x, y, z float64) []byte {
+	b := append([]byte("XYZ \x00\x00\x00\x00"), s15(x)...)
+	return append(append(b, s15(y)...), s15(z)...)
+}
+
+// iccProfile returns a profile of a display that has some tags beside those that all have.
+func iccProfile(space string, tags []iccTag) []byte {
+	be := binary.BigEndian
 	text := func(s string) []byte {
 		b := []byte("mluc\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x0cenUS")
 		b = be.AppendUint32(b, uint32(2*len(s)))
@@ -33,17 +55,10 @@ func p3Profile() []byte {
 		}
 		return b
 	}
-	tags := []struct {
-		name string
-		data []byte
-	}{
-		{"desc", text("Wide")}, {"cprt", text("None")}, {"wtpt", xyz(0.9642, 1, 0.8249)},
-		{"rXYZ", xyz(p3[0][0], p3[1][0], p3[2][0])}, {"gXYZ", xyz(p3[0][1], p3[1][1], p3[2][1])},
-		{"bXYZ", xyz(p3[0][2], p3[1][2], p3[2][2])}, {"rTRC", curve}, {"gTRC", curve}, {"bTRC", curve},
-	}
+	tags = append([]iccTag{{"desc", text("Wide")}, {"cprt", text("None")}, {"wtpt", xyz(0.9642, 1, 0.8249)}}, tags...)
 	header := make([]byte, 128)
 	copy(header[8:], []byte{4, 0x30, 0, 0})
-	copy(header[12:], "mntrRGB XYZ ")
+	copy(header[12:], "mntr"+space+"XYZ ")
 	copy(header[36:], "acsp")
 	copy(header[68:], xyz(0.9642, 1, 0.8249)[8:])
 	table := be.AppendUint32(nil, uint32(len(tags)))
@@ -65,7 +80,7 @@ func p3Profile() []byte {
 
 // p3ToSRGB converts a colour of Display P3.
 func p3ToSRGB(c color.NRGBA) color.NRGBA {
-	var linear, xyz, rgb [3]float64
+	var linear, pcs, rgb [3]float64
 	for i, v := range [3]uint8{c.R, c.G, c.B} {
 		x := float64(v) / 255
 		if linear[i] = x / 12.92; x > 0.04045 {
@@ -73,10 +88,10 @@ func p3ToSRGB(c color.NRGBA) color.NRGBA {
 		}
 	}
 	for i, row := range p3 {
-		xyz[i] = row[0]*linear[0] + row[1]*linear[1] + row[2]*linear[2]
+		pcs[i] = row[0]*linear[0] + row[1]*linear[1] + row[2]*linear[2]
 	}
 	for i, row := range inverse(srgb) {
-		x := row[0]*xyz[0] + row[1]*xyz[1] + row[2]*xyz[2]
+		x := row[0]*pcs[0] + row[1]*pcs[1] + row[2]*pcs[2]
 		if rgb[i] = 12.92 * x; x > 0.0031308 {
 			rgb[i] = 1.055*math.Pow(x, 1/2.4) - 0.055
 		}
