@@ -538,6 +538,17 @@ func (s suite) alpha(t *testing.T) {
 	if s.encodes(pixels.WebP) && s.decodes(pixels.WebP) {
 		file := encode(t, p, pixels.EncodeOptions{Format: pixels.WebP, Quality: 95})
 		near(t, "as WebP", flat(show(t, s.open(t, file, pixels.DecodeOptions{}))), flat(want), 28)
+		// A decoder may reduce, but not mix what is seen with what is not.
+		holed := image.NewNRGBA(image.Rect(0, 0, 400, 304))
+		for i := 0; i < len(holed.Pix); i += 4 {
+			if i/4%400%70 < 45 {
+				copy(holed.Pix[i:], []byte{0, 255, 0, 255})
+			}
+		}
+		file = encode(t, s.open(t, pngOf(t, holed), pixels.DecodeOptions{}), pixels.EncodeOptions{Format: pixels.WebP, Quality: 95})
+		size, reduced := image.Pt(50, 38), s.open(t, file, pixels.DecodeOptions{AtLeast: image.Pt(50, 38)})
+		p = resize(t, reduced, all(reduced), size)
+		near(t, "as WebP, reduced", flat(show(t, p)), flat(Reference(holed, holed.Rect, size)), 40)
 	}
 }
 

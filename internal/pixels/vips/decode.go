@@ -159,11 +159,19 @@ func (f *file) reduce(atLeast image.Point) {
 			}
 		}
 	case pixels.WebP:
-		// libwebp's own scaler is a plain one. What it makes is at least twice as large as what is asked for.
-		if ratio >= 4 && f.facts.Frames <= 1 {
+		// libwebp's own scaler is a plain one. What it makes is at least twice as large as what is asked for. It scales the
+		// colours of a lossy picture without regard to their alpha, so that those which are not seen would bleed.
+		if ratio >= 4 && f.facts.Frames <= 1 && !f.lossyAlpha() {
 			f.scale = 2 / ratio
 		}
 	}
+}
+
+// lossyAlpha tells whether a WebP has alpha beside lossy colours: only then is its header an extended one that announces
+// alpha (RFC 9649, section 2.7), which a lossless picture may have, too.
+func (f *file) lossyAlpha() bool {
+	const flags, flagAlpha = 20, 0x10
+	return len(f.data) > flags && string(f.data[12:16]) == "VP8X" && f.data[flags]&flagAlpha != 0
 }
 
 // orientation is how the pixels must still be turned.
