@@ -48,5 +48,7 @@ func AbortWith(c *gin.Context, k Kind, p Problem) {
 		panic(fmt.Errorf("encode problem: %w", err))
 	}
 	c.Abort()
+	// Caches keep 404, 405 and 410 unless they are told not to, and do not look at the header that says whose image it is.
+	c.Header("Cache-Control", "no-store")
 	c.Data(k.Status, "application/problem+json", body)
 }

@@ -51,6 +51,9 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 		if ct := w.Header().Get("Content-Type"); ct != "application/problem+json" {
 			t.Errorf("%s %s: content type %q", c.method, c.path, ct)
 		}
+		if cc := w.Header().Get("Cache-Control"); cc != "no-store" {
+			t.Errorf("%s %s: Cache-Control is %q", c.method, c.path, cc)
+		}
 	}
 }
 
