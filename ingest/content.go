@@ -151,7 +151,10 @@ func (s *Service) openFile(r *http.Request, f served, part span, whole, unchange
 	case f.data != nil:
 		return io.NopCloser(bytes.NewReader(f.data[part.from:part.to])), nil
 	case r.Method == http.MethodHead:
-		_, err := s.blobs.Stat(r.Context(), f.key)
+		info, err := s.blobs.Stat(r.Context(), f.key)
+		if err == nil && info.Size != f.size {
+			err = fmt.Errorf("stat %s: %w", f.key, errSize)
+		}
 		return http.NoBody, err
 	}
 	header := ""

@@ -227,10 +227,16 @@ func TestConditionsOnSeveralLinesAreOneList(t *testing.T) {
 func TestContentThatIsLostIsNoSuccess(t *testing.T) {
 	s := newRig(t).start()
 	img := s.post(photo(1)).upload(t)
-	must(t, s.blobs.Delete(t.Context(), "default/"+img.SHA256))
-	for _, method := range []string{"GET", "HEAD"} {
-		if a := s.send(method, "/v1/images/"+img.ID+"/content", nil); a.status != 500 {
-			t.Errorf("%s: %s", method, a)
+	key := "default/" + img.SHA256
+	for name, lose := range map[string]func(){
+		"missing": func() { must(t, s.blobs.Delete(t.Context(), key)) },
+		"cut":     func() { s.putObject(key, photo(1)[:100]) },
+	} {
+		lose()
+		for _, method := range []string{"GET", "HEAD"} {
+			if a := s.send(method, "/v1/images/"+img.ID+"/content", nil); a.status != 500 {
+				t.Errorf("%s, %s: %s", name, method, a)
+			}
 		}
 	}
 }
