@@ -32,6 +32,8 @@ func (a api) GetImage(c *gin.Context, id Id, p GetImageParams) {
 	}
 	answer.FactsAvailable = err == nil && a.s.tables != nil
 	answer.add(row)
+	// The state changes soon, and whose image it is may be told by a header, which caches do not look at.
+	c.Header("Cache-Control", "no-store")
 	c.JSON(http.StatusOK, answer)
 }
 

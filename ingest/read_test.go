@@ -100,6 +100,9 @@ func TestFactsAndStates(t *testing.T) {
 			if got := decode[known](t, a); a.status != 200 || got != c.want {
 				t.Errorf("%s\nwant %+v", a, c.want)
 			}
+			if cc := a.header.Get("Cache-Control"); cc != "no-store" {
+				t.Errorf("Cache-Control is %q", cc)
+			}
 		})
 	}
 	store.row = table.Row{"image_id": img.ID, "width": "wide"}
