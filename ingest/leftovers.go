@@ -14,7 +14,7 @@ import (
 // deadLease is how long after its end a lease is removed.
 const deadLease = time.Hour
 
-// removeLeftovers removes bodies that belong to no upload, and leases of the dead.
+// removeLeftovers removes bodies that belong to no upload, be they whole or not, and leases of the dead.
 func (s *Service) removeLeftovers(ctx context.Context) {
 	bodies, err := s.oldBodies(ctx)
 	if err == nil && len(bodies) > 0 {
@@ -24,7 +24,8 @@ func (s *Service) removeLeftovers(ctx context.Context) {
 	if lerr == nil && len(leases) > 0 {
 		lerr = s.blobs.Delete(ctx, leases...)
 	}
-	if err := errors.Join(err, lerr); err != nil && ctx.Err() == nil {
+	uerr := s.blobs.AbortUploads(ctx, prefixIncoming, s.cfg.LeftoverAfter)
+	if err := errors.Join(err, lerr, uerr); err != nil && ctx.Err() == nil {
 		s.log.Warn("remove leftovers", "error", err)
 	}
 }

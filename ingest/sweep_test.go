@@ -2,9 +2,12 @@ package ingest_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -235,6 +238,40 @@ func TestLeftoversAreRemoved(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPartsOfBodiesAreRemoved has the parts of a body of unknown length whose process came no further.
+func TestPartsOfBodiesAreRemoved(t *testing.T) {
+	r := newRig(t)
+	body, client := io.Pipe()
+	cut, ended := errors.New("cut"), make(chan error, 1)
+	go func() { ended <- r.blobs.PutStream(context.Background(), "_incoming/CUT", body, -1) }()
+	_, err := client.Write(make([]byte, 6<<20)) // more than a part
+	must(t, err)
+	parts := func(pattern string) []string {
+		found, err := filepath.Glob(filepath.Join(objects, r.store.Bucket, ".sgwtmp/multipart", pattern))
+		must(t, err)
+		return found
+	}
+	eventually(t, func() error {
+		if len(parts("*/*/1")) == 0 {
+			return errors.New("the first part is not there")
+		}
+		return nil
+	})
+	at := time.Now().Add(-25 * time.Hour)
+	must(t, os.Chtimes(parts("*/*")[0], at, at))
+	r.start()
+	eventually(t, func() error {
+		if left := parts("*/*"); len(left) > 0 {
+			return fmt.Errorf("left over: %v", left)
+		}
+		return nil
+	})
+	must(t, client.CloseWithError(cut))
+	if err := <-ended; !errors.Is(err, cut) {
+		t.Errorf("the upload ended with %v", err)
+	}
 }
 
 // TestBodiesThatAnEntryNamesStay has more entries than are tried while Kafka is away, of uploads that are not in their

@@ -3,11 +3,13 @@ package blob
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -147,14 +149,51 @@ func (u *upload) complete(ctx context.Context) error {
 	return nil
 }
 
-// abort removes the parts. What it cannot remove, with S3 away, a rule of the bucket's lifecycle may: the error that
-// led here is the one to report.
+// abort removes the parts. What it cannot remove, with S3 away, AbortUploads may: the error that led here is the one to
+// report.
 func (u *upload) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTimeout)
 	defer cancel()
 	_, _ = u.s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
 		Bucket: &u.s.bucket, Key: &u.key, UploadId: u.id,
 	})
+}
+
+// AbortUploads removes the parts of uploads to keys that begin with prefix and that began long ago: those of processes
+// which died over them. No listing of objects shows them.
+func (s *Store) AbortUploads(ctx context.Context, prefix string, age time.Duration) error {
+	in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: text(prefix)}
+	var errs []error
+	for pages := s3.NewListMultipartUploadsPaginator(s.client, in); pages.HasMorePages(); {
+		page, err := nextUploads(ctx, pages)
+		if err != nil {
+			return errors.Join(append(errs, fail("list uploads to "+prefix, err))...)
+		}
+		for _, u := range page.Uploads {
+			if time.Since(aws.ToTime(u.Initiated)) >= age {
+				errs = append(errs, s.abortUpload(ctx, u))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func nextUploads(ctx context.Context, pages *s3.ListMultipartUploadsPaginator) (*s3.ListMultipartUploadsOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return pages.NextPage(ctx)
+}
+
+func (s *Store) abortUpload(ctx context.Context, u types.MultipartUpload) error {
+	ctx, cancel := context.WithTimeout(ctx, abortTimeout)
+	defer cancel()
+	_, err := s.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &s.bucket, Key: u.Key, UploadId: u.UploadId,
+	})
+	if err != nil && code(err) != "NoSuchUpload" { // it ended meanwhile
+		return fail("abort the upload of "+aws.ToString(u.Key), err)
+	}
+	return nil
 }
 
 // piece is a request's body in a pooled buffer. The transport may read a body after its request is over; close keeps it

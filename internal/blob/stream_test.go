@@ -8,6 +8,7 @@ import (
 	"io"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -84,18 +85,50 @@ func TestAFailedStreamLeavesNothing(t *testing.T) {
 	}
 }
 
-// uploads counts the multipart uploads under way.
-func uploads(t *testing.T, c blob.Config) int {
-	t.Helper()
-	client := s3.New(s3.Options{
+// client is one of S3 without what a Store does.
+func client(c blob.Config) *s3.Client {
+	return s3.New(s3.Options{
 		BaseEndpoint: &c.Endpoint, Region: c.Region, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKey, c.SecretKey, ""),
 	})
-	out, err := client.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String(c.Bucket)})
+}
+
+// uploads counts the multipart uploads under way.
+func uploads(t *testing.T, c blob.Config) int {
+	t.Helper()
+	out, err := client(c).ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: aws.String(c.Bucket)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return len(out.Uploads)
+}
+
+func TestUploadsOfTheDeadAreAborted(t *testing.T) {
+	g, s := gateway(t)
+	c := g.Config("photos")
+	for _, key := range []string{"dead/1", "dead/2", "other"} {
+		made, err := client(c).CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &c.Bucket, Key: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client(c).UploadPart(t.Context(), &s3.UploadPartInput{
+			Bucket: &c.Bucket, Key: &key, UploadId: made.UploadId, PartNumber: aws.Int32(1), Body: bytes.NewReader(noise(1000)),
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, step := range []struct {
+		prefix string
+		age    time.Duration
+		left   int
+	}{{"dead/", time.Hour, 3}, {"dead/", 0, 1}, {"dead/", 0, 1}, {"", 0, 0}} {
+		if err := s.AbortUploads(t.Context(), step.prefix, step.age); err != nil {
+			t.Error(err)
+		}
+		if open := uploads(t, c); open != step.left {
+			t.Errorf("%q, older than %v: %d multipart uploads are left, want %d", step.prefix, step.age, open, step.left)
+		}
+	}
 }
 
 func TestACancelledStreamLeavesNothing(t *testing.T) {
