@@ -193,12 +193,12 @@ func (v *variants) shape(ctx context.Context, r record) pixels.Facts {
 }
 
 // fits reports whether a variant of another recipe, or of another box, is what an output asks for: the whole image in
-// the size that the output leads to, in its format and quality. That two are cut alike a row does not tell, so that one
-// which is cut fits no other. How much it is sharpened a request leaves to the recipes.
+// the size that the output leads to, in its format and quality, without metadata and on white. That two are cut alike a
+// row does not tell, so that one which is cut fits no other. How much it is sharpened a request leaves to the recipes.
 func fits(row table.Variant, o recipe.Output, original pixels.Facts) bool {
 	p, err := o.Pixels()
 	full := original.Upright()
-	if err != nil || full.X <= 0 || full.Y <= 0 || o.Animate || row.Frames != 1 {
+	if err != nil || full.X <= 0 || full.Y <= 0 || o.Animate || row.Frames != 1 || !row.Plain {
 		return false
 	}
 	whole, size := p.Plan(full)

@@ -158,14 +158,17 @@ func TestAVariantOfARecipeIsServedIfItFits(t *testing.T) {
 	row := table.Variant{
 		ImageID: img.ID, Name: "sizes/w400", State: table.StateMade, BlobKey: "_variants/x", Format: "jpeg", Width: 400, Height: 267,
 		Frames: 1, Bytes: int64(len(made)), Quality: 80, SHA256: strings.Repeat("ab", 32), SourceSHA256: img.SHA256, Version: 1,
+		Plain: true,
 	}
 	cropped := row // or stretched: the row does not tell
 	cropped.Name, cropped.Height = "sizes/crop", 250
+	marked := row // with the metadata that a recipe keeps, or on its background
+	marked.Name, marked.Width, marked.Height, marked.Plain = "sizes/marked", 300, 200, false
 	facts := table.Image{
 		ImageID: img.ID, State: table.StateAnalysed, Width: 1024, Height: 683, Orientation: 1, Version: img.UploadedAt.UnixMicro(),
 	}
 	must(t, r.tables.Apply(t.Context(), []table.Mutation{
-		table.Variants.Mutation(row), table.Variants.Mutation(cropped), table.Images.Mutation(facts),
+		table.Variants.Mutation(row), table.Variants.Mutation(cropped), table.Variants.Mutation(marked), table.Images.Mutation(facts),
 	}))
 	for query, fits := range map[string]bool{
 		"w=400&format=jpeg":                         true,
@@ -173,6 +176,7 @@ func TestAVariantOfARecipeIsServedIfItFits(t *testing.T) {
 		"h=267&format=jpeg":                         true,
 		"w=400&h=267&fit=exact&format=jpeg":         true,
 		"w=401&format=jpeg":                         false,
+		"w=300&format=jpeg":                         false,
 		"w=400&format=jpeg&q=70":                    false,
 		"w=400&format=png":                          false,
 		"w=400&h=300&fit=cover&format=jpeg":         false,

@@ -355,7 +355,7 @@ func (s *studio) checkMade(t *testing.T, good map[string][]byte) {
 			want := table.Variant{
 				ImageID: id, Name: "two/" + o.Name, Tenant: "default", State: table.StateMade, BlobKey: key,
 				Format: string(d.Format), Width: int64(d.Width), Height: int64(d.Height), Frames: 1, Bytes: int64(len(d.Data)),
-				Quality: int64(d.Quality), SHA256: hex.EncodeToString(sum[:]), SourceSHA256: hex.EncodeToString(source[:]),
+				Quality: int64(d.Quality), Plain: true, SHA256: hex.EncodeToString(sum[:]), SourceSHA256: hex.EncodeToString(source[:]),
 				RecipeHash: r.Hash(o), Engine: info.Name + " " + info.Version, Version: got.Version,
 			}
 			if got != want || time.Since(time.UnixMicro(got.Version)) > time.Hour {

@@ -262,6 +262,12 @@ func (o Output) Pixels() (pixels.Output, error) {
 	return out, err
 }
 
+// Plain reports whether the output keeps nothing of the metadata, and has white where the image is transparent.
+func (o Output) Plain() bool {
+	background, err := Colour(o.Background)
+	return err == nil && background == color.RGBA{255, 255, 255, 255} && !o.Copyright
+}
+
 // Colour reads #rrggbb; nothing is white.
 func Colour(s string) (color.RGBA, error) {
 	if s == "" {

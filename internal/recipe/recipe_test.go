@@ -177,6 +177,20 @@ func TestHashTellsWhatChangesAVariant(t *testing.T) {
 	}
 }
 
+func TestPlain(t *testing.T) {
+	for text, want := range map[string]bool{
+		"": true, "background: '#FFFFFF'": true, "sharpen: 1": true, "background: '#fffffe'": false, "keep_copyright: true": false,
+	} {
+		r, err := recipe.Parse([]byte("name: n\noutputs:\n- name: o\n  width: 9\n  format: jpeg\n  " + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Outputs[0].Plain(); got != want {
+			t.Errorf("%q: plain is %v", text, got)
+		}
+	}
+}
+
 func ExampleRecipe_Key() {
 	r, _ := recipe.Parse([]byte("name: small\noutputs: [{name: thumb, width: 100, format: jpeg}]"))
 	fmt.Println(r.Key(recipe.Image{ID: "01ab", Tenant: "acme"}, r.Outputs[0], 100, 75))

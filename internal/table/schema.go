@@ -90,6 +90,7 @@ type Variant struct {
 	Frames       int64  `cql:"frames"`
 	Bytes        int64  `cql:"bytes"`
 	Quality      int64  `cql:"quality"`         // with which it was encoded; 0 for formats that have none
+	Plain        bool   `cql:"plain"`           // it keeps nothing of the metadata, and what showed through is white
 	SHA256       string `cql:"sha256"`          // of the file, lower-case hex
 	SourceSHA256 string `cql:"source_sha256"`   // of the image that it was made of
 	RecipeHash   string `cql:"recipe_hash"`     // of the output; another one makes the variant out of date

@@ -133,6 +133,7 @@ func (j Job) Put(
 		sum := sha256.Sum256(d.Data)
 		row.BlobKey = j.Recipe.Key(Seen(j.Image), outputs[i], d.Width, d.Height)
 		row.Format, row.Width, row.Height, row.Frames = string(d.Format), int64(d.Width), int64(d.Height), int64(d.Frames)
+		row.Plain = outputs[i].Plain()
 		row.Bytes, row.Quality, row.SHA256, row.Engine = int64(len(d.Data)), int64(d.Quality), hex.EncodeToString(sum[:]), engine
 		put := blob.PutOptions{ContentType: d.Format.MediaType(), SHA256: sum[:]}
 		if _, err := blobs.Put(ctx, row.BlobKey, d.Data, put); err != nil {
