@@ -245,9 +245,19 @@ func (d *derivation) encode(pic Picture, o Output) (Derivative, error) {
 	size := pic.Size()
 	frames := 1
 	if o.Animate {
-		frames = pic.Frames()
+		frames = framesOf(data, pic.Frames())
 	}
 	return Derivative{Format: o.Format, Width: size.X, Height: size.Y, Frames: frames, Quality: quality, Data: data}, nil
+}
+
+// framesOf is how many frames a file has that was made of so many: some encoders make one of those that are alike.
+func framesOf(file []byte, from int) int {
+	if from > 1 {
+		if facts, err := Probe(bytes.NewReader(file), Limits{MaxFrames: int64(from)}); err == nil {
+			return int(facts.Frames)
+		}
+	}
+	return from
 }
 
 // fitBytes finds the highest quality below that of the output of which the file is small enough, by bisection: it takes

@@ -29,7 +29,7 @@ func Run(t *testing.T, e pixels.Engine) {
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
 		"FullColour": s.fullColour, "Fixtures": s.fixtures, "Parts": s.parts,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
-		"TurnedAnimation": s.turnedAnimation, "FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
+		"TurnedAnimation": s.turnedAnimation, "LikeFrames": s.likeFrames, "FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"Efforts":     s.efforts,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
 	} {
@@ -614,6 +614,28 @@ func (s suite) loops(t *testing.T) {
 				t.Errorf("a loop count of %d: as WebP shown %d times", count, got)
 			}
 			again(file, "WebP")
+		}
+	}
+}
+
+// likeFrames has frames that an encoder may make one of: what is said of a derivative is said of its file.
+func (s suite) likeFrames(t *testing.T) {
+	s.need(t, pixels.GIF, pixels.GIF)
+	var b bytes.Buffer
+	frames := []*image.Paletted{quadrants(20, 10, 0), quadrants(20, 10, 5), quadrants(20, 10, 5)}
+	if err := gif.EncodeAll(&b, &gif.GIF{Image: frames, Delay: []int{10, 20, 30}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []pixels.Format{pixels.GIF, pixels.WebP} {
+		if !s.encodes(f) {
+			continue
+		}
+		made, err := pixels.Derive(s, b.Bytes(), pixels.Limits{}, []pixels.Output{{Width: 10, Format: f, Animate: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := probe(t, made[0].Data).Frames; int64(made[0].Frames) != n || n < 2 {
+			t.Errorf("a %s of %d frames is said to have %d", f, n, made[0].Frames)
 		}
 	}
 }
