@@ -72,3 +72,11 @@ type EncodeOptions struct {
 
 // EncodedFormats are the formats that derivatives can have, if the engine encodes them.
 var EncodedFormats = []Format{JPEG, PNG, WebP, AVIF, GIF}
+
+// Reducible reports whether a JPEG's decoder may make one sample of so many of a side. The last one may stand for fewer,
+// but is taken for a whole one, so that all is shifted by up to a sample: too much where there are few.
+func Reducible(side, by int) bool {
+	const tolerance = 64
+	over := (by - side%by) % by
+	return over*tolerance <= side
+}

@@ -119,7 +119,7 @@ func jpegDenom(facts pixels.Facts, atLeast image.Point) int {
 	need := upright(atLeast, facts.Orientation)
 	w, h := int(facts.Width), int(facts.Height)
 	for _, denom := range []int{8, 4, 2} {
-		if ceilDiv(w, denom) >= need.X && ceilDiv(h, denom) >= need.Y {
+		if ceilDiv(w, denom) >= need.X && ceilDiv(h, denom) >= need.Y && pixels.Reducible(w, denom) && pixels.Reducible(h, denom) {
 			return denom
 		}
 	}

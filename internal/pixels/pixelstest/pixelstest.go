@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"image"
 	"image/color"
+	"image/draw"
 	"image/gif"
 	"image/jpeg"
 	"image/png"
@@ -25,7 +26,7 @@ import (
 func Run(t *testing.T, e pixels.Engine) {
 	s := suite{e}
 	for name, test := range map[string]func(*testing.T){
-		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "Crop": s.crop,
+		"Info": s.info, "Photographs": s.photographs, "ShrinkOnLoad": s.shrinkOnLoad, "SmallJPEGs": s.smallJPEGs, "Crop": s.crop,
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
 		"FullColour": s.fullColour, "Fixtures": s.fixtures, "Parts": s.parts,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
@@ -253,6 +254,26 @@ func (s suite) shrinkOnLoad(t *testing.T) {
 			near(t, fmt.Sprintf("%s at least %v", name, least), got, Reference(scene(1203, 801), image.Rect(0, 0, 1203, 801), least), 31)
 		}
 	}
+}
+
+// smallJPEGs are of sides at which a block that sticks out is much of the picture.
+func (s suite) smallJPEGs(t *testing.T) {
+	for _, c := range []struct{ full, size image.Point }{
+		{image.Pt(90, 61), image.Pt(13, 9)}, {image.Pt(90, 61), image.Pt(40, 27)}, {image.Pt(33, 9), image.Pt(4, 1)},
+		{image.Pt(17, 130), image.Pt(2, 15)}, {image.Pt(50, 50), image.Pt(16, 16)}, {image.Pt(130, 17), image.Pt(8, 1)},
+	} {
+		src := scene(c.full.X, c.full.Y)
+		p := s.open(t, jpegOf(t, src, 98), pixels.DecodeOptions{AtLeast: c.size})
+		got := show(t, resize(t, p, all(p), c.size))
+		near(t, fmt.Sprint(c.full, " as ", c.size), luma(got), luma(Reference(src, src.Rect, c.size)), 38)
+	}
+}
+
+// luma is a picture in grey.
+func luma(m *image.NRGBA) *image.Gray {
+	g := image.NewGray(m.Rect)
+	draw.Draw(g, g.Rect, m, m.Rect.Min, draw.Src)
+	return g
 }
 
 func (s suite) crop(t *testing.T) {

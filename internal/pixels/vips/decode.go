@@ -153,7 +153,7 @@ func (f *file) reduce(atLeast image.Point) {
 	switch f.facts.Format {
 	case pixels.JPEG: // rounds sizes up
 		for _, n := range []int{8, 4, 2} {
-			if ratio >= float64(n) {
+			if ratio >= float64(n) && pixels.Reducible(int(w), n) && pixels.Reducible(int(h), n) {
 				f.shrink = n
 				return
 			}
