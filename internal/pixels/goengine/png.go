@@ -77,10 +77,10 @@ func (f *frame) onlyGrey(data []byte) {
 	}
 }
 
-// pngProfile returns the profile of a PNG, which its chunk sRGB overrides.
+// pngProfile returns the profile of a PNG, which counts for more than its chunk sRGB (W3C PNG, third edition, 4.3).
 func pngProfile(chunks []pngChunk) *profile {
 	for _, c := range chunks {
-		if c.kind == "IDAT" || c.kind == "sRGB" {
+		if c.kind == "IDAT" {
 			return nil
 		}
 		if c.kind != "iCCP" {

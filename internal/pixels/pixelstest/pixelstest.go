@@ -505,6 +505,9 @@ func (s suite) profile(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"jpeg": withSegments(jpegOf(t, p, 100), profileSegment(profile)),
 		"png":  withChunks(pngOf(t, nrgba(p)), profileChunk(profile)),
+		// The profile counts for more than what else may be said of the colours, whichever comes first.
+		"png that claims sRGB":      withChunks(pngOf(t, nrgba(p)), chunk("sRGB", []byte{0}), profileChunk(profile)),
+		"png that claims sRGB late": withChunks(pngOf(t, nrgba(p)), profileChunk(profile), chunk("sRGB", []byte{0})),
 	} {
 		for i, c := range colours {
 			at := image.Pt(16+32*(i%2), 12+24*(i/2))
