@@ -202,8 +202,17 @@ func (f *frame) halfChroma() *frame {
 	return &g
 }
 
-// converted returns the frame with its profile applied.
+// converted returns the frame with its profile applied, and its chroma as reduced as it was.
 func (f *frame) converted() *frame {
+	g := f.convertedRGB()
+	if f.ycc && !g.ycc && f.chromaX*f.chromaY > 1 {
+		return g.toYCC()
+	}
+	return g
+}
+
+// convertedRGB returns the frame with its profile applied, in R, G and B if it has colours and a profile for them.
+func (f *frame) convertedRGB() *frame {
 	p := f.profile
 	if p == nil {
 		return f
@@ -227,9 +236,6 @@ func (f *frame) converted() *frame {
 		}
 	}
 	g.colour = out
-	if f.ycc && f.chromaX*f.chromaY > 1 {
-		return g.toYCC()
-	}
 	return &g
 }
 
@@ -306,7 +312,7 @@ func unsharp(p plane, gain int32, each func(y int, more []int32)) {
 
 // nrgba returns the pixels.
 func (f *frame) nrgba() *image.NRGBA {
-	f = f.converted().rgb()
+	f = f.convertedRGB().rgb()
 	m := image.NewNRGBA(image.Rect(0, 0, f.w, f.h))
 	last := len(f.colour) - 1
 	for y := range f.h {

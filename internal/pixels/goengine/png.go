@@ -193,10 +193,9 @@ var pngLevels = map[pixels.Effort]png.CompressionLevel{pixels.Low: png.BestSpeed
 
 // encodePNG writes a PNG of 8 bits, of grey if the picture is.
 func encodePNG(f *frame, effort pixels.Effort) ([]byte, error) {
-	f = f.converted()
 	var m image.Image
 	if len(f.colour) == 1 && f.alpha == nil {
-		p := f.colour[0]
+		p := f.converted().colour[0]
 		m = &image.Gray{Pix: p.pix, Stride: p.stride, Rect: image.Rect(0, 0, f.w, f.h)}
 	} else {
 		m = f.nrgba()

@@ -517,6 +517,23 @@ func (s suite) profile(t *testing.T) {
 			likely(t, name+", resized", show(t, q).NRGBAAt(at.X/2, at.Y/2), want, 4)
 		}
 	}
+	// What has less chroma than luma keeps what it has.
+	smooth := jpegOf(t, scene(90, 62), 95)
+	plain := show(t, s.open(t, smooth, pixels.DecodeOptions{FullColour: true}))
+	full := s.open(t, withSegments(smooth, profileSegment(profile)), pixels.DecodeOptions{FullColour: true})
+	inPNG, err := standard(encode(t, full, pixels.EncodeOptions{Format: pixels.PNG}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, m := range map[string]*image.NRGBA{"decoded": show(t, full), "as PNG": inPNG} {
+		want := image.NewNRGBA(plain.Rect)
+		for y := range plain.Rect.Dy() {
+			for x := range plain.Rect.Dx() {
+				want.SetNRGBA(x, y, p3ToSRGB(plain.NRGBAAt(x, y)))
+			}
+		}
+		near(t, "reduced chroma, "+name, m, want, 48)
+	}
 	// Grey is grey with alpha, too, be that a channel or one value; and linear light of 60 is 133 in sRGB.
 	const size, stored, shown = 16, 60, 133
 	for name, data := range map[string][]byte{
