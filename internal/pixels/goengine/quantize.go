@@ -25,9 +25,54 @@ type tally struct {
 
 func (t tally) mean(i int) int { return (t.sum[i] + t.n/2) / t.n }
 
-// quantize chooses up to 256 colours by median cut and dithers after Floyd and Steinberg. Pixels that are less than half
-// opaque get a colour of their own, that is transparent.
+// seeThrough stands for all pixels that are less than half opaque: they get a colour of their own, that is transparent.
+const seeThrough = 1 << 24
+
+// colourOf is the colour of a pixel as a number.
+func colourOf(p []byte) uint32 {
+	if p[3] < 128 {
+		return seeThrough
+	}
+	return uint32(p[0])<<16 | uint32(p[1])<<8 | uint32(p[2])
+}
+
+// exactly gives each pixel its own colour; nil if there are more than a palette has room for.
+func exactly(m *image.NRGBA) *image.Paletted {
+	places := map[uint32]byte{}
+	var palette color.Palette
+	last := uint32(1 << 25) // none
+	for i := 0; i < len(m.Pix); i += 4 {
+		c := colourOf(m.Pix[i : i+4 : i+4])
+		if c == last {
+			continue
+		}
+		last = c
+		if _, known := places[c]; known {
+			continue
+		}
+		if len(palette) == 256 {
+			return nil
+		}
+		places[c] = byte(len(palette))
+		if c == seeThrough {
+			palette = append(palette, color.RGBA{})
+		} else {
+			palette = append(palette, color.RGBA{byte(c >> 16), byte(c >> 8), byte(c), 255})
+		}
+	}
+	q := image.NewPaletted(m.Rect, palette)
+	for i := range q.Pix {
+		q.Pix[i] = places[colourOf(m.Pix[4*i:4*i+4:4*i+4])]
+	}
+	return q
+}
+
+// quantize keeps the colours if they are few. Else it chooses up to 256 by median cut and dithers after Floyd and
+// Steinberg.
 func quantize(m *image.NRGBA) *image.Paletted {
+	if q := exactly(m); q != nil {
+		return q
+	}
 	w, h := m.Rect.Dx(), m.Rect.Dy()
 	var counts [cells]tally
 	transparent := false

@@ -30,7 +30,7 @@ func Run(t *testing.T, e pixels.Engine) {
 		"LosslessPNG": s.losslessPNG, "PNGForms": s.pngForms, "JPEGForms": s.jpegForms, "CMYK": s.cmyk,
 		"FullColour": s.fullColour, "Fixtures": s.fixtures, "Parts": s.parts,
 		"Orientation": s.orientation, "Profile": s.profile, "Alpha": s.alpha, "Animation": s.animation, "Loops": s.loops,
-		"TurnedAnimation": s.turnedAnimation, "LikeFrames": s.likeFrames, "FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
+		"TurnedAnimation": s.turnedAnimation, "LikeFrames": s.likeFrames, "FewColours": s.fewColours, "FirstFrame": s.firstFrame, "Metadata": s.metadata, "Deterministic": s.deterministic, "Sharpen": s.sharpen,
 		"Efforts":     s.efforts,
 		"BrokenFiles": s.brokenFiles, "Unsupported": s.unsupported, "Refusals": s.refusals, "Closed": s.closed,
 	} {
@@ -655,6 +655,35 @@ func (s suite) loops(t *testing.T) {
 				t.Errorf("a loop count of %d: as WebP shown %d times", count, got)
 			}
 			again(file, "WebP")
+		}
+	}
+}
+
+// fewColours has pictures that a palette has room for, some of them next to each other: they stay as they are.
+func (s suite) fewColours(t *testing.T) {
+	s.need(t, pixels.PNG, pixels.GIF)
+	ramp, near := image.NewNRGBA(image.Rect(0, 0, 250, 8)), image.NewNRGBA(image.Rect(0, 0, 60, 8))
+	for y := range 8 {
+		for x := range 250 {
+			ramp.SetNRGBA(x, y, color.NRGBA{uint8(x), uint8(x), uint8(x), 255})
+		}
+		for x := range 60 {
+			near.SetNRGBA(x, y, [3]color.NRGBA{{255, 255, 255, 255}, {250, 250, 250, 255}, {}}[x/20])
+		}
+	}
+	for name, m := range map[string]*image.NRGBA{"a ramp": ramp, "colours that are near": near} {
+		file := encode(t, s.open(t, pngOf(t, m), pixels.DecodeOptions{}), pixels.EncodeOptions{Format: pixels.GIF})
+		got, err := gif.Decode(bytes.NewReader(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for y := range m.Rect.Dy() {
+			for x := range m.Rect.Dx() {
+				likely(t, name, color.NRGBAModel.Convert(got.At(x, y)).(color.NRGBA), m.NRGBAAt(x, y), 1)
+			}
+		}
+		if t.Failed() {
+			return
 		}
 	}
 }
