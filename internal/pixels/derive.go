@@ -237,7 +237,7 @@ func (d *derivation) encode(pic Picture, o Output) (Derivative, error) {
 	data, err := try(o.Quality)
 	quality := o.Quality
 	if err == nil && o.TargetBytes > 0 && len(data) > o.TargetBytes {
-		data, quality, err = fitBytes(o, try)
+		data, quality, err = fitBytes(o, len(data), try)
 	}
 	if err != nil {
 		return Derivative{}, err
@@ -261,9 +261,9 @@ func framesOf(file []byte, from int) int {
 }
 
 // fitBytes finds the highest quality below that of the output of which the file is small enough, by bisection: it takes
-// a file to grow with its quality, which holds but for some bytes.
-func fitBytes(o Output, try func(int) ([]byte, error)) (best []byte, quality int, err error) {
-	smallest := 0
+// a file to grow with its quality, which holds but for some bytes. With its own the output has size bytes, too many.
+func fitBytes(o Output, size int, try func(int) ([]byte, error)) (best []byte, quality int, err error) {
+	smallest, lowest := size, o.Quality
 	for low, high := min(lowestQuality, o.Quality), o.Quality-1; low <= high; {
 		q := (low + high) / 2
 		data, err := try(q)
@@ -273,12 +273,12 @@ func fitBytes(o Output, try func(int) ([]byte, error)) (best []byte, quality int
 		if len(data) <= o.TargetBytes {
 			best, quality, low = data, q, q+1
 		} else {
-			smallest, high = len(data), q-1
+			smallest, lowest, high = len(data), q, q-1
 		}
 	}
 	if best == nil {
 		return nil, 0, fail(CodeOverTarget, "the derivative has %s bytes at the lowest quality of %d, which is more than the %s wanted",
-			grouped(int64(smallest)), lowestQuality, grouped(int64(o.TargetBytes)))
+			grouped(int64(smallest)), lowest, grouped(int64(o.TargetBytes)))
 	}
 	return best, quality, nil
 }

@@ -325,8 +325,16 @@ func TestTargetBytes(t *testing.T) {
 	if _, err := derive(pixels.Output{TargetBytes: 300}); pixels.CodeOf(err) != pixels.CodeOverTarget {
 		t.Errorf("300 bytes: %v", err)
 	}
-	if least, err := derive(pixels.Output{Quality: 4, TargetBytes: 300}); pixels.CodeOf(err) != pixels.CodeOverTarget {
-		t.Errorf("300 bytes, below the lowest quality: %d, %v", least.Quality, err)
+	for _, q := range []int{4, 10} { // at which nothing lower is tried
+		low, err := derive(pixels.Output{Quality: q})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = derive(pixels.Output{Quality: q, TargetBytes: 300})
+		says := fmt.Sprintf("%d bytes at the lowest quality of %d,", len(low.Data), q)
+		if pixels.CodeOf(err) != pixels.CodeOverTarget || !strings.Contains(strings.Replace(err.Error(), ",", "", 1), says) {
+			t.Errorf("300 bytes at a quality of %d: %v, want %q", q, err, says)
+		}
 	}
 }
 
