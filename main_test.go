@@ -67,6 +67,10 @@ func TestAFlagOutOfRangeIsNamed(t *testing.T) {
 		up + "--max-pixels=0":                 "up: --max-pixels (DARKROOM_MAX_PIXELS): must be positive",
 		up + "--max-share=0":                  "up: --max-share (DARKROOM_MAX_SHARE): must be more than 0 and at most 1",
 		"doctor --engine none":                `--engine (DARKROOM_PIXELS or DARKROOM_ENGINE) must be one of "auto","go","libvips" but got "none"`,
+		"pipeline status --flink h:8082":      `pipeline status: --flink (DARKROOM_FLINK) "h:8082": must be a URL such as http://127.0.0.1:8082`,
+		"pipeline cancel live --flink h":      `pipeline cancel: --flink (DARKROOM_FLINK) "h": must be a URL such as http://127.0.0.1:8082`,
+		"pipeline drain live --flink :":       `pipeline drain: --flink (DARKROOM_FLINK) ":": must be a URL such as http://127.0.0.1:8082`,
+		"pipeline run live --flink h":         `pipeline run: --flink (DARKROOM_FLINK) "h": must be a URL such as http://127.0.0.1:8082`,
 		"pipeline run live --stall-after=-1s": "pipeline run: --stall-after (DARKROOM_STALL_AFTER): must be positive",
 		// What is to be copied stays as it is.
 		up + "--demo=go.mod/x":       "--demo (DARKROOM_DEMO): read folder: open " + wd + "/go.mod/x: not a directory (give another as --demo=DIR)",

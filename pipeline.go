@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"os/exec"
 	"reflect"
@@ -98,7 +99,7 @@ func (c *pipelineRunCmd) Validate() error {
 	case c.Restart && c.Savepoint != "":
 		return errors.New("--restart and --savepoint: only one of them can be given")
 	}
-	return errors.Join(c.watchFlags.Validate(), c.FlinkOptions.Validate())
+	return errors.Join(c.watchFlags.Validate(), c.flinkFlags.Validate(), c.FlinkOptions.Validate())
 }
 
 // Run runs the pipeline that was named.
@@ -280,6 +281,14 @@ func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.
 // flinkFlags say where Flink's JobManager is.
 type flinkFlags struct {
 	Flink string `help:"REST address of Flink's JobManager." default:"http://127.0.0.1:8082" placeholder:"URL"`
+}
+
+// Validate checks the flag. Its error names it.
+func (f flinkFlags) Validate() error {
+	if u, err := url.Parse(f.Flink); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return fmt.Errorf("--flink %q: must be a URL such as http://127.0.0.1:8082", f.Flink)
+	}
+	return nil
 }
 
 func (f flinkFlags) rest() runners.FlinkREST { return runners.FlinkREST{URL: f.Flink} }
