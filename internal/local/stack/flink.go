@@ -43,6 +43,11 @@ func runJobManager(e Env) []string {
 		"org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", "--configDir", e.Conf())
 }
 
+func jobManagerAddress(e Env) (string, []Variable, error) {
+	addr := e.Addr("rest")
+	return addr, []Variable{{"DARKROOM_FLINK", "http://" + addr}}, nil
+}
+
 // jobManagerAnswers asks for an overview, which the dispatcher gives once it leads.
 func jobManagerAnswers(ctx context.Context, e Env) error {
 	return getJSON(ctx, "http://"+e.Addr("rest")+"/overview", nil)

@@ -29,7 +29,7 @@ func Parts() []Part {
 		{
 			Name: "flink-jobmanager", Lib: "flink", Conf: []string{"flink"},
 			Ports:   []Port{{"rest", 8082}, {"rpc", 6123}, {"blob", 6124}},
-			Command: runJobManager, Ready: jobManagerAnswers,
+			Command: runJobManager, Ready: jobManagerAnswers, Address: jobManagerAddress,
 		},
 		{
 			Name: "flink-taskmanager", Lib: "flink", Conf: []string{"flink"},

@@ -467,6 +467,25 @@ func TestTheTableOfParts(t *testing.T) {
 	}
 }
 
+// A stack on free ports is found by nobody who is not told of it.
+func TestStatusTellsWhereFlinkIs(t *testing.T) {
+	s, err := stack.Open(stack.Options{Dir: t.TempDir(), Ports: map[string]int{"flink-jobmanager": 12345}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var told []stack.Variable
+	for _, p := range all {
+		told = append(told, p.Variables...)
+	}
+	if want := (stack.Variable{Name: "DARKROOM_FLINK", Value: "http://127.0.0.1:12345"}); !slices.Contains(told, want) {
+		t.Errorf("%v, want %v", told, want)
+	}
+}
+
 func TestTunnelsToKafka(t *testing.T) {
 	kafka, debezium := part("kafka", ""), part("debezium", "", "kafka")
 	kafka.Conf, debezium.Conf = []string{"kafka"}, []string{"debezium"}
