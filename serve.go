@@ -20,7 +20,7 @@ type contentFlags struct {
 	VariantMaxPixels int64         `help:"Make no variants of images of more pixels." default:"100000000"`
 	VariantMaxSide   int           `help:"Longest side of a variant, in pixels." default:"4096"`
 	VariantSizes     []ingest.Size `help:"The only sizes of variants that are made: widths such as 800, boxes such as 300x200, heights such as x200. Any if empty, so that who may ask may fill the bucket." placeholder:"SIZE,…"`
-	SigningKeys      string        `help:"File of the keys of signed URLs, ID:HEX on each line; all count, darkroom sign uses the first." placeholder:"FILE" type:"path"`
+	SigningKeys      string        `help:"File of the keys of signed URLs, ID:HEX on each line; all count, darkroom sign uses the first." default:"" placeholder:"FILE" type:"path"`
 	RequireSignature bool          `help:"Send images to signed URLs only."`
 }
 

@@ -48,7 +48,7 @@ type stackUpCmd struct {
 	Only      []string       `help:"Start these parts and what they need, instead of all: ${stack_parts}." placeholder:"PART"`
 	FreePorts bool           `help:"Pick free ports instead of the usual ones, and keep them from then on."`
 	Port      map[string]int `help:"Port of a part, as PART=N (or PART/PORT=N for its further ones, see ports.json)." placeholder:"PART=N"`
-	Lib       string         `help:"Folder of the jars, which stacks share; empty for the user's cache." type:"path" placeholder:"DIR"`
+	Lib       string         `help:"Folder of the jars, which stacks share; empty for the user's cache." default:"" type:"path" placeholder:"DIR"`
 }
 
 // Run starts the parts.

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/alecthomas/kong"
 )
 
 func TestPathsCountFromWhereTheyWereGiven(t *testing.T) {
@@ -21,6 +23,23 @@ func TestPathsCountFromWhereTheyWereGiven(t *testing.T) {
 		got := given
 		if err := anchor(&got); err != nil || got != want {
 			t.Errorf("%q becomes %q: %v; want %q", given, got, err, want)
+		}
+	}
+}
+
+// A path without a default would be the working directory, say where an environment variable is there but empty.
+func TestAnEmptyPathIsNone(t *testing.T) {
+	var c cli
+	parser, err := kong.New(&c, kong.Vars{"stack_parts": stackParts()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"stack", "up", "--lib="}, {"ingest", "--signing-keys="}, {"up", "--signing-keys="}} {
+		if _, err := parser.Parse(args); err != nil {
+			t.Errorf("%v: %v", args, err)
+		}
+		if got := c.Stack.Up.Lib + c.Ingest.SigningKeys + c.Up.SigningKeys; got != "" {
+			t.Errorf("%v: %q", args, got)
 		}
 	}
 }
