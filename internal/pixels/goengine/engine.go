@@ -29,7 +29,7 @@ import (
 )
 
 // version is raised with every change that alters the bytes of a derivative.
-const version = "2"
+const version = "3"
 
 // libraries are those whose code decides about bytes.
 var libraries = []string{
