@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/alecthomas/kong"
@@ -96,11 +97,12 @@ func (c *upCmd) Run(ctx context.Context, log *slog.Logger, out stdio) (err error
 	return group.Wait()
 }
 
-// anchor makes paths absolute before the S3 gateway changes the working directory. What is not there is left as it is: it
-// may be a library's name that the system's loader knows, and else an error shows what was given.
+// anchor makes paths absolute before the S3 gateway changes the working directory. What is not there is left as it is, for
+// an error to show what was given, and so is a library's bare name, which is for the system's loader alone.
 func anchor(paths ...*string) error {
 	for _, p := range paths {
-		if _, err := os.Stat(*p); err != nil {
+		info, err := os.Stat(*p)
+		if err != nil || !info.IsDir() && !strings.ContainsRune(*p, filepath.Separator) {
 			continue
 		}
 		abs, err := filepath.Abs(*p)

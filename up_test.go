@@ -13,6 +13,9 @@ func TestPathsCountFromWhereTheyWereGiven(t *testing.T) {
 	if err := os.Mkdir("there", 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile("libvips.so.42", nil, 0o600); err != nil { // no file of the working folder is loaded for a name
+		t.Fatal(err)
+	}
 	dir, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)

@@ -44,8 +44,8 @@ const (
 func Locate(path string) string {
 	found := candidates(path)
 	for i, c := range found {
-		if _, err := os.Stat(c); err != nil {
-			continue // a name that the system's loader knows
+		if _, err := os.Stat(c); err != nil || !strings.ContainsRune(c, filepath.Separator) {
+			continue // a name that the system's loader knows, whatever is called so in the working folder
 		}
 		if abs, err := filepath.Abs(c); err == nil {
 			found[i] = abs

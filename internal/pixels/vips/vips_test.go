@@ -29,6 +29,29 @@ func open(t testing.TB) *vips.Engine {
 	return e
 }
 
+// TestTheWorkingFolderIsNotSearched has a file in it that is called as the library is: whoever can write there is not to
+// have their code run.
+func TestTheWorkingFolderIsNotSearched(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"libvips.so.42", "libvips.42.dylib"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"", "libvips.so.42", "libvips.42.dylib"} {
+		if found := vips.Locate(path); strings.Contains(found, dir) {
+			t.Errorf("%q is %s", path, found)
+		}
+	}
+	if found, want := vips.Locate("./libvips.so.42"), filepath.Join(dir, "libvips.so.42"); found != want {
+		t.Errorf("a file that is named as one is %s, want %s", found, want)
+	}
+}
+
 func TestConformance(t *testing.T) {
 	if testing.Short() {
 		t.Skip("decodes much, by one goroutine")
