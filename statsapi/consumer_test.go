@@ -293,8 +293,8 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		cfg := k.config(postgres.DSN())
 		change(&cfg)
 		_, err := statsapi.New(context.Background(), cfg, slog.New(slog.DiscardHandler), service.NewRegistry())
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("the error does not name %s: %v", want, err)
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("the error does not name %s in one line: %v", want, err)
 		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -72,9 +74,19 @@ func connect(ctx context.Context, cfg Config, schema string) (*pgx.Conn, error) 
 	cc.RuntimeParams["tcp_keepalives_count"] = "3"
 	conn, err := pgx.ConnectConfig(ctx, cc)
 	if err != nil {
-		return nil, fmt.Errorf("connect to PostgreSQL: %w", err)
+		return nil, fmt.Errorf("connect to PostgreSQL: %w", oneLine{err})
 	}
 	return conn, nil
+}
+
+// oneLine is an error of a connection, which has a line for each attempt: here the same ones once, in one line.
+type oneLine struct{ error }
+
+func (e oneLine) Unwrap() error { return e.error }
+
+func (e oneLine) Error() string {
+	lines := strings.Split(e.error.Error(), "\n\t")
+	return strings.Join(slices.Compact(lines), " ")
 }
 
 func setUp(cc *pgx.ConnConfig, schema string) {

@@ -55,8 +55,30 @@ type callError struct {
 	unavailable bool
 }
 
-func (e *callError) Error() string { return e.action + ": " + e.err.Error() }
+func (e *callError) Error() string { return e.action + ": " + reason(e.err) }
 func (e *callError) Unwrap() error { return e.err }
+
+// reason is what an error of the SDK says, without its names of what it did and of what an answer that never came has not.
+func reason(err error) string {
+	var api smithy.APIError
+	var answer *smithyhttp.ResponseError
+	var send *smithyhttp.RequestSendError
+	switch {
+	case errors.As(err, &api) && errors.As(err, &answer):
+		text := fmt.Sprintf("S3 answers %d %s", answer.HTTPStatusCode(), api.ErrorCode())
+		if m := api.ErrorMessage(); m != "" {
+			text += ": " + m
+		}
+		var request interface{ ServiceRequestID() string }
+		if errors.As(err, &request) && request.ServiceRequestID() != "" {
+			text += " (request " + request.ServiceRequestID() + ")"
+		}
+		return text
+	case errors.As(err, &send):
+		return send.Err.Error()
+	}
+	return err.Error()
+}
 
 // fail wraps what the SDK returned for an action, such as "get a/b".
 func fail(action string, err error) error {

@@ -53,6 +53,7 @@ var calls = map[string]func(context.Context, *blob.Store) error{
 		_, err := s.Stat(ctx, "k")
 		return err
 	},
+	"AbortUploads":  func(ctx context.Context, s *blob.Store) error { return s.AbortUploads(ctx, "", 0) },
 	"Delete":        func(ctx context.Context, s *blob.Store) error { return s.Delete(ctx, "k") },
 	"Delete of two": func(ctx context.Context, s *blob.Store) error { return s.Delete(ctx, "k", "l") },
 	"List": func(ctx context.Context, s *blob.Store) (err error) {
@@ -74,6 +75,26 @@ func each(t *testing.T, ctx context.Context, s *blob.Store, as func(error) bool)
 		})
 	}
 	wg.Wait()
+}
+
+// TestErrorsAreBrief has them say what happened, and not what the SDK calls it.
+func TestErrorsAreBrief(t *testing.T) {
+	g, _ := gateway(t)
+	wrong, gone := g.Config("photos"), g.Config("photos")
+	wrong.SecretKey, gone.Endpoint = "wrong", "http://127.0.0.1:1"
+	for want, c := range map[string]blob.Config{
+		"open k: S3 answers 403 SignatureDoesNotMatch: ":                       wrong,
+		`open k: Get "http://127.0.0.1:1/photos/k?x-id=GetObject": dial tcp 12`: gone,
+	} {
+		s, err := blob.Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if _, _, err := s.Get(t.Context(), "k"); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("it says %v, want %s", err, want)
+		}
+	}
 }
 
 func TestUnavailableWhenTheGatewayIsStopped(t *testing.T) {
