@@ -116,10 +116,13 @@ func number(s string) (int64, bool) {
 	return n, err == nil && s[0] != '+'
 }
 
+// rfc3339 is the form of its times. time.Parse takes others too, such as a comma before the fraction.
+var rfc3339 = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
 // isTime wants a time that microseconds and durations can hold with room to spare.
 func isTime(s string) bool {
 	t, err := time.Parse(time.RFC3339, s)
-	return err == nil && t.UTC().Year() >= 1970 && t.UTC().Year() < 2200
+	return err == nil && rfc3339.MatchString(s) && t.UTC().Year() >= 1970 && t.UTC().Year() < 2200
 }
 
 func isCamera(s string) bool { return utf8.RuneCountInString(s) <= maxCamera && isText(s) }

@@ -83,7 +83,7 @@ func TestErrorsAreBrief(t *testing.T) {
 	wrong, gone := g.Config("photos"), g.Config("photos")
 	wrong.SecretKey, gone.Endpoint = "wrong", "http://127.0.0.1:1"
 	for want, c := range map[string]blob.Config{
-		"open k: S3 answers 403 SignatureDoesNotMatch: ":                       wrong,
+		"open k: S3 answers 403 SignatureDoesNotMatch: ":                        wrong,
 		`open k: Get "http://127.0.0.1:1/photos/k?x-id=GetObject": dial tcp 12`: gone,
 	} {
 		s, err := blob.Open(t.Context(), c)
