@@ -45,6 +45,10 @@ func NewEngine(name string, log *slog.Logger, reg *prometheus.Registry, checks .
 	e.Use(measure(name, reg), recovery(log))
 	e.NoRoute(func(c *gin.Context) { Abort(c, KindNotFound, "no resource at %s", c.Request.URL.Path) })
 	e.NoMethod(func(c *gin.Context) {
+		if c.Request.Method == http.MethodHead {
+			asGET(e, c)
+			return
+		}
 		Abort(c, KindMethodNotAllowed, "%s has no %s", c.Request.URL.Path, c.Request.Method)
 	})
 	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
@@ -58,6 +62,15 @@ func NewEngine(name string, log *slog.Logger, reg *prometheus.Registry, checks .
 	})
 	e.GET("/metrics", gin.WrapH(promhttp.HandlerFor(reg, promhttp.HandlerOpts{Registry: reg})))
 	return e
+}
+
+// asGET answers HEAD as GET, which is to be there wherever that is (RFC 9110, section 9.1). net/http leaves out the body.
+func asGET(e *gin.Engine, c *gin.Context) {
+	get := *c.Request // net/http's own says what came
+	get.Method = http.MethodGet
+	c.Request = &get
+	c.Status(http.StatusOK) // 405 until here
+	e.HandleContext(c)
 }
 
 // Ready runs the checks side by side. It returns "ok" or the error for each name, and the names that failed, in order.
@@ -116,13 +129,16 @@ func measure(name string, reg *prometheus.Registry) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		inFlight.Inc()
 		defer inFlight.Dec()
-		start := time.Now()
+		start, method := time.Now(), c.Request.Method
 		c.Next()
+		if method != c.Request.Method {
+			return // it was answered as another
+		}
 		route := c.FullPath()
 		if route == "" {
 			route = "unknown" // one label for every wrong path, so that a scanner cannot make a million series
 		}
-		seconds.WithLabelValues(methodLabel(c.Request.Method), route, strconv.Itoa(c.Writer.Status())).
+		seconds.WithLabelValues(methodLabel(method), route, strconv.Itoa(c.Writer.Status())).
 			Observe(time.Since(start).Seconds())
 	}
 }

@@ -57,6 +57,31 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 	}
 }
 
+// HEAD is there wherever GET is, says the same and sends no body.
+func TestHEADIsAnsweredAsGET(t *testing.T) {
+	e := engine(service.Check{Name: "s3", Ping: func(context.Context) error { return errors.New("away") }})
+	e.GET("/things/:id", func(c *gin.Context) { c.String(http.StatusTeapot, c.Param("id")) })
+	e.POST("/things", func(c *gin.Context) { c.Status(http.StatusCreated) })
+	server := httptest.NewServer(e)
+	defer server.Close()
+	for path, want := range map[string]struct {
+		status int
+		length int64
+	}{
+		"/healthz": {200, int64(len(`{"status":"ok"}`))}, "/readyz": {503, -2}, "/metrics": {200, -2}, "/things/seven": {418, 5},
+		"/things": {405, -2}, "/nowhere": {404, -2},
+	} {
+		res, err := http.Head(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if res.Body.Close(); err != nil || len(body) > 0 || res.StatusCode != want.status || want.length > -2 && res.ContentLength != want.length {
+			t.Errorf("%s: status %d, a length of %d, %q, %v; want %+v", path, res.StatusCode, res.ContentLength, body, err, want)
+		}
+	}
+}
+
 // An answer that a handler could not end must not look as if it were whole.
 func TestAPanicCutsWhatWasBegun(t *testing.T) {
 	e := engine()
