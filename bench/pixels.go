@@ -523,7 +523,6 @@ func (m meter) decode(ctx context.Context, f pixels.Format, file []byte) (image.
 
 // workers measures how much more two processes of the pool derive than one.
 func (b *pixelsBench) workers(ctx context.Context, binary, file string) error {
-	const images = 100
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return fmt.Errorf("find the program to measure: %w", err)
@@ -532,31 +531,36 @@ func (b *pixelsBench) workers(ctx context.Context, binary, file string) error {
 	if err != nil {
 		return err
 	}
-	ratios := map[string][]float64{}
-	for range b.Rounds {
-		for _, engine := range []string{engines.Libvips, engines.Go} {
-			if _, err := engines.Open(engine, b.Libvips); err != nil {
-				continue
-			}
+	fmt.Printf("two processes of the pool against one, %s: times as many images a second, min / median / max of %d runs (%d CPUs)\n",
+		filepath.Base(file), b.Rounds, runtime.NumCPU())
+	for _, c := range []struct {
+		engine string
+		work   work
+		images int
+	}{
+		{engines.Libvips, jpegs, 100}, {engines.Go, jpegs, 100}, {engines.Libvips, work{formats, pixels.Normal, false}, 20},
+	} {
+		if _, err := engines.Open(c.engine, b.Libvips); err != nil {
+			continue
+		}
+		var ratios []float64
+		for range b.Rounds {
 			var took [2]float64
 			for i := range took {
-				cfg := pool.Config{Engine: engine, Libvips: b.Libvips, Size: i + 1, Command: []string{binary, "pixels-child"}}
-				if took[i], err = deriveAll(ctx, cfg, data, images); err != nil {
+				cfg := pool.Config{Engine: c.engine, Libvips: b.Libvips, Size: i + 1, Command: []string{binary, "pixels-child"}}
+				if took[i], err = deriveAll(ctx, cfg, data, c.work, c.images); err != nil {
 					return err
 				}
 			}
-			ratios[engine] = append(ratios[engine], took[0]/took[1])
+			ratios = append(ratios, took[0]/took[1])
 		}
-	}
-	for engine, r := range ratios {
-		fmt.Printf("two processes of the pool against one, %d times %s, engine %s: %s times as many images a second (%d CPUs)\n",
-			images, filepath.Base(file), engine, spread(r, "%.2f"), runtime.NumCPU())
+		fmt.Printf("  %3d images by engine %-7s to %d files  %s\n", c.images, c.engine, len(c.work.outputs()), spread(ratios, "%.2f"))
 	}
 	return nil
 }
 
 // deriveAll derives an image so many times with a pool, and returns the seconds that it took once each process had made one.
-func deriveAll(ctx context.Context, cfg pool.Config, data []byte, images int) (seconds float64, err error) {
+func deriveAll(ctx context.Context, cfg pool.Config, data []byte, w work, images int) (seconds float64, err error) {
 	p, err := pool.New(cfg)
 	if err != nil {
 		return 0, err
@@ -567,7 +571,7 @@ func deriveAll(ctx context.Context, cfg pool.Config, data []byte, images int) (s
 		group.SetLimit(cfg.Size)
 		for range images {
 			group.Go(func() error {
-				_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, jpegs.outputs())
+				_, err := p.Derive(ctx, pool.Source{Data: data}, pixels.Limits{}, w.outputs())
 				return err
 			})
 		}
