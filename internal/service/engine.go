@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,6 +50,9 @@ func NewEngine(name string, log *slog.Logger, reg *prometheus.Registry, checks .
 			asGET(e, c)
 			return
 		}
+		if allow := c.Writer.Header().Get("Allow"); strings.Contains(allow, "GET") && !strings.Contains(allow, "HEAD") {
+			c.Header("Allow", allow+", HEAD")
+		}
 		Abort(c, KindMethodNotAllowed, "%s has no %s", c.Request.URL.Path, c.Request.Method)
 	})
 	e.GET("/healthz", func(c *gin.Context) { c.JSON(http.StatusOK, gin.H{"status": "ok"}) })
@@ -70,6 +74,7 @@ func asGET(e *gin.Engine, c *gin.Context) {
 	get.Method = http.MethodGet
 	c.Request = &get
 	c.Status(http.StatusOK) // 405 until here
+	c.Writer.Header().Del("Allow")
 	e.HandleContext(c)
 }
 

@@ -57,6 +57,16 @@ func TestEveryErrorIsAProblem(t *testing.T) {
 	}
 }
 
+func TestWhatIsAllowedIsSaid(t *testing.T) {
+	e := engine()
+	e.POST("/things", func(c *gin.Context) { c.Status(http.StatusCreated) })
+	for path, want := range map[string]string{"/healthz": "GET, HEAD", "/things": "POST"} {
+		if got := do(e, http.MethodPut, path).Header().Get("Allow"); got != want {
+			t.Errorf("%s allows %q, want %q", path, got, want)
+		}
+	}
+}
+
 // HEAD is there wherever GET is, says the same and sends no body.
 func TestHEADIsAnsweredAsGET(t *testing.T) {
 	e := engine(service.Check{Name: "s3", Ping: func(context.Context) error { return errors.New("away") }})
@@ -74,6 +84,9 @@ func TestHEADIsAnsweredAsGET(t *testing.T) {
 		res, err := http.Head(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if allow := res.Header.Get("Allow"); (allow != "") != (res.StatusCode == 405) {
+			t.Errorf("%s: status %d allows %q", path, res.StatusCode, allow)
 		}
 		body, err := io.ReadAll(res.Body)
 		if res.Body.Close(); err != nil || len(body) > 0 || res.StatusCode != want.status || want.length > -2 && res.ContentLength != want.length {
