@@ -37,7 +37,7 @@ type DecodeOptions struct {
 	AtLeast image.Point
 	// AllFrames asks for each frame of an animation, composed as shown, with its duration. Otherwise only the first
 	// frame, or page, is decoded. An engine that cannot decode the later frames of a format decodes the first, so that
-	// Picture.Frames is 1: libvips does of APNG and TIFF.
+	// Picture.Frames is 1: libvips does of TIFF, and by itself of APNG.
 	AllFrames bool
 	// FullColour asks for colours as fine as brightness, as far as the file has them, since a derivative keeps them: PNG
 	// and GIF do. An engine that works on the chroma of a JPEG, which has fewer samples, otherwise need not.

@@ -77,3 +77,30 @@ func TestEveryEngineDecodesBMP(t *testing.T) {
 		}
 	}
 }
+
+// libvips knows the first frame of an animated PNG alone, so the engine in Go does it all.
+func TestEveryEngineKeepsAnAnimatedPNG(t *testing.T) {
+	file, err := os.ReadFile("testdata/animated.png")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{engine.Go, engine.Libvips} {
+		e, err := engine.Open(name, os.Getenv("DARKROOM_LIBVIPS"))
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		made, err := pixels.Derive(e, file, pixels.Limits{}, []pixels.Output{
+			{Width: 8, Format: pixels.WebP, Animate: true}, {Width: 8, Format: pixels.GIF, Animate: true}, {Width: 8, Format: pixels.JPEG},
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for i, want := range []int64{3, 3, 1} {
+			facts, err := pixels.Probe(bytes.NewReader(made[i].Data), pixels.Limits{})
+			if err != nil || facts.Frames != want || int64(made[i].Frames) != want || facts.Height != 6 {
+				t.Errorf("%s, %s: %+v, %v; want %d frames", name, made[i].Format, facts, err, want)
+			}
+		}
+	}
+}

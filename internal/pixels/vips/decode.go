@@ -72,6 +72,9 @@ func (e *Engine) Decode(data []byte, facts pixels.Facts, opts pixels.DecodeOptio
 		}
 		return nil, fail(pixels.CodeUnsupportedFormat, "%s images are not supported by this libvips", facts.Format)
 	}
+	if opts.AllFrames && facts.Format == pixels.PNG && facts.Frames > 1 && e.borrowed != nil {
+		return e.borrowed.Decode(data, facts, opts) // libvips knows the first frame alone
+	}
 	if len(data) == 0 {
 		return nil, fail(pixels.CodeTruncated, "the file is empty")
 	}

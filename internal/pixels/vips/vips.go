@@ -17,7 +17,7 @@ const revision = "3"
 type Engine struct {
 	*library
 	info     info
-	borrowed pixels.Engine // decodes the formats of info that the library does not; may be nil
+	borrowed pixels.Engine // for what the library cannot; may be nil
 	own      []pixels.Format
 }
 
@@ -45,7 +45,8 @@ func (e *Engine) Info() pixels.EngineInfo { return pixels.EngineInfo(e.info) }
 // Path is that of the library.
 func (e *Engine) Path() string { return e.path }
 
-// Borrow returns an engine that has the other one decode the first frame of what this libvips cannot, such as BMP.
+// Borrow returns an engine that has the other one decode the first frame of what this libvips cannot, such as BMP, and do all
+// of an animated PNG whose frames are asked for.
 func (e *Engine) Borrow(other pixels.Engine) *Engine {
 	with := *e
 	with.borrowed = other
