@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"darkroom/internal/patient"
 )
 
 // topicsLimit bounds the making of the topics.
@@ -97,4 +100,12 @@ func (kafkaLog) Logf(level kfake.LogLevel, format string, args ...any) {
 	if level == kfake.LogLevelError {
 		slog.Error("kafka: " + fmt.Sprintf(format, args...))
 	}
+}
+
+func listenPatiently(network, address string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), network, address) // Listen ends at once
+	if err != nil {
+		return nil, err
+	}
+	return patient.Listener{Listener: l}, nil
 }

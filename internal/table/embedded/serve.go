@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/rpc"
-	"slices"
 	"sync"
-	"syscall"
-	"time"
 
+	"darkroom/internal/patient"
 	"darkroom/internal/table"
 )
 
@@ -34,8 +32,8 @@ func Serve(ctx context.Context, l net.Listener, s *Store) error {
 	defer stop()
 	var running sync.WaitGroup
 	defer running.Wait()
-	for {
-		conn, err := accept(ctx, l)
+	for accepting := (patient.Listener{Listener: l}); ; {
+		conn, err := accepting.Accept()
 		if err != nil {
 			conns.closeAll()
 			if ctx.Err() != nil {
@@ -50,24 +48,6 @@ func Serve(ctx context.Context, l net.Listener, s *Store) error {
 			srv.ServeConn(conn) // returns when the connection is closed and its calls have ended
 			conns.remove(conn)
 		})
-	}
-}
-
-// passing are the errors of Accept that end by themselves: most of all those of a process that has too many files open.
-var passing = []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM}
-
-// accept waits until such an error has passed: by its end, Serve would end all that runs beside it.
-func accept(ctx context.Context, l net.Listener) (net.Conn, error) {
-	for pause := firstPause; ; pause = min(2*pause, longPause) {
-		conn, err := l.Accept()
-		if err == nil || !slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) }) {
-			return conn, err
-		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(pause):
-		}
 	}
 }
 

@@ -1,7 +1,7 @@
-package local
+// Package patient is for servers that are to outlive a moment in which the process has too many open files.
+package patient
 
 import (
-	"context"
 	"errors"
 	"net"
 	"slices"
@@ -12,21 +12,13 @@ import (
 // passing are the errors of Accept that end by themselves: most of all those of a process that has too many files open.
 var passing = []error{syscall.EMFILE, syscall.ENFILE, syscall.ECONNABORTED, syscall.ENOBUFS, syscall.ENOMEM}
 
-// patient is a listener that waits until such an error has passed. kfake would never listen again.
-type patient struct{ net.Listener }
-
-func listenPatiently(network, address string) (net.Listener, error) {
-	l, err := new(net.ListenConfig).Listen(context.Background(), network, address) // Listen ends at once
-	if err != nil {
-		return nil, err
-	}
-	return patient{l}, nil
-}
+// Listener is a listener that waits until such an error has passed, where its server would never listen again.
+type Listener struct{ net.Listener }
 
 // Accept implements net.Listener.
-func (p patient) Accept() (net.Conn, error) {
+func (l Listener) Accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		c, err := p.Listener.Accept()
+		c, err := l.Listener.Accept()
 		if err == nil || !slices.ContainsFunc(passing, func(e error) bool { return errors.Is(err, e) }) {
 			return c, err
 		}
