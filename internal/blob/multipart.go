@@ -165,7 +165,7 @@ func (s *Store) AbortUploads(ctx context.Context, prefix string, age time.Durati
 	in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: text(prefix)}
 	var errs []error
 	for pages := s3.NewListMultipartUploadsPaginator(s.client, in); pages.HasMorePages(); {
-		page, err := nextUploads(ctx, pages)
+		page, err := nextPage(ctx, pages.NextPage)
 		if err != nil {
 			return errors.Join(append(errs, fail("list uploads to "+prefix, err))...)
 		}
@@ -176,12 +176,6 @@ func (s *Store) AbortUploads(ctx context.Context, prefix string, age time.Durati
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func nextUploads(ctx context.Context, pages *s3.ListMultipartUploadsPaginator) (*s3.ListMultipartUploadsOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return pages.NextPage(ctx)
 }
 
 func (s *Store) abortUpload(ctx context.Context, u types.MultipartUpload) error {

@@ -224,7 +224,7 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 	return func(yield func(Info, error) bool) {
 		in := &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: text(prefix)}
 		for pages := s3.NewListObjectsV2Paginator(s.client, in); pages.HasMorePages(); {
-			page, err := nextPage(ctx, pages)
+			page, err := nextPage(ctx, pages.NextPage)
 			if err != nil {
 				yield(Info{}, fail("list "+prefix, err))
 				return
@@ -242,10 +242,11 @@ func (s *Store) List(ctx context.Context, prefix string) iter.Seq2[Info, error] 
 	}
 }
 
-func nextPage(ctx context.Context, pages *s3.ListObjectsV2Paginator) (*s3.ListObjectsV2Output, error) {
+// nextPage reads a page of a listing in the time that a call may take.
+func nextPage[T any](ctx context.Context, next func(context.Context, ...func(*s3.Options)) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return pages.NextPage(ctx)
+	return next(ctx)
 }
 
 // text returns nil for an empty string: the SDK sends no header for it then.
