@@ -79,11 +79,10 @@ func selectedPipeline[P pipelines.Pipeline](selected *kong.Context) (name string
 type pipelineRunCmd struct {
 	pipelines.Catalogue
 
-	Runner    string  `help:"Where to run: prism (this process), flink or spark." default:"prism" enum:"prism,flink,spark"`
-	JobServer string  `help:"Beam's job server; 127.0.0.1:8099 for Flink and 127.0.0.1:8098 for Spark if empty." placeholder:"ADDR"`
-	Workers   string  `help:"Worker pool (darkroom worker), as the machines of Flink or Spark reach it; if empty, the work is done in this process and ends with it." placeholder:"ADDR"`
-	Restart   bool    `help:"Begin from the last checkpoint of the last job of this name on Flink."`
-	MaxHeap   maxHeap `help:"Live heap, in bytes, at which a streaming job on Prism is begun anew; 0 for never." default:"2147483648"`
+	Runner    string `help:"Where to run: prism (this process), flink or spark." default:"prism" enum:"prism,flink,spark"`
+	JobServer string `help:"Beam's job server; 127.0.0.1:8099 for Flink and 127.0.0.1:8098 for Spark if empty." placeholder:"ADDR"`
+	Workers   string `help:"Worker pool (darkroom worker), as the machines of Flink or Spark reach it; if empty, the work is done in this process and ends with it." placeholder:"ADDR"`
+	Restart   bool   `help:"Begin from the last checkpoint of the last job of this name on Flink."`
 	watchFlags
 	flinkFlags
 	runners.FlinkOptions
@@ -249,31 +248,15 @@ func build(ctx context.Context, p pipelines.Pipeline) (*beam.Pipeline, error) {
 	return pipeline, nil
 }
 
-// maxHeap is the live heap at which a job is begun anew.
-type maxHeap uint64
-
-// minHeap is well above what a process holds whose job has just begun, which would else be begun anew for ever.
-const minHeap = 256 << 20
-
-// UnmarshalText is for kong, which does not call Validate for what comes from the environment.
-func (h *maxHeap) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 10, 64)
-	if err != nil || n > 0 && n < minHeap {
-		return fmt.Errorf("must be 0, or at least %d bytes, not %q", minHeap, text)
-	}
-	*h = maxHeap(n)
-	return nil
-}
-
 // stream keeps a streaming pipeline running on Prism until ctx ends.
-func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Streaming, heap maxHeap,
+func stream(ctx context.Context, prism *runners.Prism, name string, p pipelines.Streaming, maxHeap uint64,
 	log *slog.Logger, started func(*runners.Job),
 ) error {
 	return prism.Stream(ctx, runners.Streaming{
 		Name:    name,
 		Build:   func(ctx context.Context) (*beam.Pipeline, error) { return build(ctx, p) },
 		Drain:   p.Drain,
-		MaxHeap: uint64(heap),
+		MaxHeap: maxHeap,
 		Started: started,
 	}, log)
 }

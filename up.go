@@ -37,7 +37,6 @@ type upCmd struct {
 	Demo         optionalDir `help:"Upload every image of a folder, then print what is known of them; without a value the folder testdata/photos." placeholder:"DIR"`
 	MaxBytes     int64       `help:"Largest image, in bytes." default:"67108864"`
 	MaxPixels    int64       `help:"Reject images of more pixels, over all frames." default:"100000000"`
-	MaxHeap      maxHeap     `help:"Live heap, in bytes, at which the live pipeline is begun anew; 0 for never." default:"2147483648"`
 	Real         bool        `help:"Run on the real parts (darkroom stack): Kafka, Cassandra with Debezium, Flink, PostgreSQL. They go on when this ends."`
 	Eager        []string    `help:"Recipe (YAML) of what is derived of each image as it arrives; once for each recipe." type:"path" sep:"none" placeholder:"FILE"`
 	pipelines.Deriving
@@ -259,7 +258,7 @@ type stack struct {
 	postgres *local.Postgres
 	tables   *embedded.Store
 	prism    *runners.Prism
-	maxHeap  maxHeap
+	maxHeap  uint64
 }
 
 // start starts the parts, those that need no other side by side.

@@ -21,15 +21,22 @@ import (
 // watchEvery is how often a pipeline that runs is looked at.
 const watchEvery = 5 * time.Second
 
+// minHeap is well above what a process holds whose job has just begun, which would else be begun anew for ever.
+const minHeap = 256 << 20
+
 // watchFlags say how a pipeline that runs is watched.
 type watchFlags struct {
+	MaxHeap    uint64        `help:"Live heap, in bytes, at which a streaming job on Prism is begun anew; 0 for never." default:"2147483648"`
 	StallAfter time.Duration `help:"How long a streaming pipeline may make no progress before its log and metrics say that it is stalled." default:"1m"`
 }
 
-// Validate checks the flag. Without a time, a pipeline would be stalled at every look at which it has not just moved.
+// Validate checks the flags. Without a time, a pipeline would be stalled at every look at which it has not just moved.
 func (f watchFlags) Validate() error {
-	if f.StallAfter <= 0 {
+	switch {
+	case f.StallAfter <= 0:
 		return errors.New("--stall-after: must be positive")
+	case f.MaxHeap > 0 && f.MaxHeap < minHeap:
+		return fmt.Errorf("--max-heap: must be 0, or at least %d bytes, not \"%d\"", minHeap, f.MaxHeap)
 	}
 	return nil
 }
