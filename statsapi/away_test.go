@@ -111,20 +111,27 @@ func (p *proxy) set(cut bool) {
 	}
 }
 
-func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
-	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
+// behindProxy starts an instance that reaches PostgreSQL through a proxy, as conn does not, and has consumed three photos.
+func behindProxy(t *testing.T) (k *kafka, conn *pgx.Conn, p *proxy, i instance) {
+	t.Helper()
+	dsn := newDatabase(t)
+	k, conn = newKafka(t, 1, allTopics...), connect(t, dsn)
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := newProxy(t, u.Host)
+	p = newProxy(t, u.Host)
 	u.Host = p.Addr().String()
-	i := newInstance(t, k.config(u.String()))
+	i = newInstance(t, k.config(u.String()))
 	i.start(t)
 	k.write(t, photos(0, 3)...)
 	consumed(t, k, conn)
+	return k, conn, p, i
+}
+
+func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
+	t.Parallel()
+	k, conn, p, i := behindProxy(t)
 	i.get(t, "/readyz", 200, nil)
 	i.get(t, "/v1/stats/summary", 200, nil)
 
@@ -154,18 +161,7 @@ func TestPostgresMayGoAwayAndComeBack(t *testing.T) {
 // A connection whose other end says nothing any more, as behind a router that forgot it, is left for a new one.
 func TestAConnectionThatHangsIsLeft(t *testing.T) {
 	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newProxy(t, u.Host)
-	u.Host = p.Addr().String()
-	i := newInstance(t, k.config(u.String()))
-	i.start(t)
-	k.write(t, photos(0, 3)...)
-	consumed(t, k, conn)
+	k, conn, p, i := behindProxy(t)
 
 	p.hang()
 	// The server ends its side when nobody confirms its keepalives.

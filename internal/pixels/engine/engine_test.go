@@ -51,6 +51,21 @@ func TestSurvey(t *testing.T) {
 	}
 }
 
+// each are the engines that this machine has, by their names.
+func each(t *testing.T) map[string]pixels.Engine {
+	t.Helper()
+	all := map[string]pixels.Engine{}
+	for _, name := range []string{engine.Go, engine.Libvips} {
+		e, err := engine.Open(name, os.Getenv("DARKROOM_LIBVIPS"))
+		if err != nil {
+			t.Log(err)
+			continue
+		}
+		all[name] = e
+	}
+	return all
+}
+
 // What libvips cannot decode, the engine in Go does.
 func TestEveryEngineDecodesBMP(t *testing.T) {
 	var file bytes.Buffer
@@ -61,12 +76,7 @@ func TestEveryEngineDecodesBMP(t *testing.T) {
 	if err := bmp.Encode(&file, src); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{engine.Go, engine.Libvips} {
-		e, err := engine.Open(name, os.Getenv("DARKROOM_LIBVIPS"))
-		if err != nil {
-			t.Log(err)
-			continue
-		}
+	for name, e := range each(t) {
 		got, _, err := pixels.Decode(e, file.Bytes(), pixels.Limits{})
 		if err != nil || !bytes.Equal(got.Pix, src.Pix) {
 			t.Errorf("%s: %v", name, err)
@@ -84,12 +94,7 @@ func TestEveryEngineKeepsAnAnimatedPNG(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{engine.Go, engine.Libvips} {
-		e, err := engine.Open(name, os.Getenv("DARKROOM_LIBVIPS"))
-		if err != nil {
-			t.Log(err)
-			continue
-		}
+	for name, e := range each(t) {
 		made, err := pixels.Derive(e, file, pixels.Limits{}, []pixels.Output{
 			{Width: 8, Format: pixels.WebP, Animate: true}, {Width: 8, Format: pixels.GIF, Animate: true}, {Width: 8, Format: pixels.JPEG},
 		})
