@@ -4,6 +4,9 @@
 // many at once one wins; a stream is never held whole in memory; every error that a caller can act on is one of the
 // sentinels below, or [Unavailable] holds for it.
 //
+// Requests to a server of the same process are calls of it (see [InProcess]): signed and answered as all others, but no
+// byte passes through a socket.
+//
 // Keys are paths with "/" between their parts. A server over a file system cannot hold both "a" and "a/b", nor a part
 // of more than 255 bytes: give no object a key that is another's folder.
 package blob
@@ -103,7 +106,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	transport := newTransport()
 	sdk.HTTPClient = &http.Client{
-		Transport: transport,
+		Transport: way{transport},
 		// The SDK treats S3's redirects itself, as it signs for a host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}

@@ -80,7 +80,7 @@ func each(t *testing.T, ctx context.Context, s *blob.Store, as func(error) bool)
 // TestErrorsAreBrief has them say what happened, and not what the SDK calls it.
 func TestErrorsAreBrief(t *testing.T) {
 	g, _ := gateway(t)
-	wrong, gone := g.Config("photos"), g.Config("photos")
+	wrong, gone := over(g.Config("photos")), over(g.Config("photos"))
 	wrong.SecretKey, gone.Endpoint = "wrong", "http://127.0.0.1:1"
 	for want, c := range map[string]blob.Config{
 		"open k: S3 answers 403 SignatureDoesNotMatch: ":                        wrong,

@@ -39,7 +39,7 @@ func (s *Store) putUnknown(ctx context.Context, key string, r io.Reader) error {
 	data := &piece{r: bytes.NewReader(first[:n])}
 	defer data.close()
 	in := &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: data}
-	if _, err := s.client.PutObject(ctx, in, unsigned); err != nil {
+	if _, err := s.client.PutObject(withHash(ctx, r), in, unsigned); err != nil {
 		return fail("put "+key, err)
 	}
 	return nil

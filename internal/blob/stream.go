@@ -2,6 +2,7 @@ package blob
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,8 @@ import (
 )
 
 // PutStream stores what r yields until its end. It holds at most two parts of 5 MiB in memory, and with a known size
-// no more than a connection's buffer. size is in bytes, -1 when it is not known.
+// no more than a connection's buffer. size is in bytes, -1 when it is not known. A server in this process takes the
+// SHA-256 of r if it is [Hashed].
 //
 // When r fails nothing is stored, what was at the key before stays, and the error is r's to errors.Is. A reader that
 // yields fewer or more bytes than size says has failed so, with ErrSize. r is read by another goroutine; no Read begins
@@ -30,7 +32,7 @@ func (s *Store) PutStream(ctx context.Context, key string, r io.Reader, size int
 	put := make(chan error, 1)
 	go func() {
 		in := &s3.PutObjectInput{Bucket: &s.bucket, Key: &key, Body: src, ContentLength: &size}
-		_, err := s.client.PutObject(ctx, in, once, unsigned)
+		_, err := s.client.PutObject(withHash(ctx, r), in, once, unsigned)
 		put <- err
 	}()
 	var err error
@@ -46,6 +48,28 @@ func (s *Store) PutStream(ctx context.Context, key string, r io.Reader, size int
 		return fail("put "+key, err)
 	}
 	return nil
+}
+
+// Hashed is a reader that knows the SHA-256 of what it yielded, once it has ended.
+type Hashed interface {
+	io.Reader
+	SHA256() [sha256.Size]byte
+}
+
+type hashKey struct{}
+
+func withHash(ctx context.Context, r io.Reader) context.Context {
+	if h, ok := r.(Hashed); ok {
+		return context.WithValue(ctx, hashKey{}, h)
+	}
+	return ctx
+}
+
+// HashOf returns what knows the SHA-256 of the body of a request with this context, or nil. A server in this process
+// reads the very bytes that were hashed, and may spare itself doing so again.
+func HashOf(ctx context.Context) Hashed {
+	h, _ := ctx.Value(hashKey{}).(Hashed)
+	return h
 }
 
 // unsigned leaves the body out of the request's signature (UNSIGNED-PAYLOAD): to sign it, it would be read twice.

@@ -80,7 +80,7 @@ func TestAFailedStreamLeavesNothing(t *testing.T) {
 	if got := keys(t, s, ""); len(got) != 1 || string(read(t, s, "before")) != "kept" {
 		t.Errorf("left: %v", got)
 	}
-	if open := uploads(t, g.Config("photos")); open != 0 {
+	if open := uploads(t, over(g.Config("photos"))); open != 0 {
 		t.Errorf("%d multipart uploads are left", open)
 	}
 }
@@ -105,7 +105,7 @@ func uploads(t *testing.T, c blob.Config) int {
 
 func TestUploadsOfTheDeadAreAborted(t *testing.T) {
 	g, s := gateway(t)
-	c := g.Config("photos")
+	c := over(g.Config("photos"))
 	for _, key := range []string{"dead/1", "dead/2", "other"} {
 		made, err := client(c).CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &c.Bucket, Key: &key})
 		if err != nil {
@@ -150,7 +150,7 @@ func TestACancelledStreamLeavesNothing(t *testing.T) {
 	if got := keys(t, s, ""); got != nil {
 		t.Errorf("left: %v", got)
 	}
-	if open := uploads(t, g.Config("photos")); open != 0 {
+	if open := uploads(t, over(g.Config("photos"))); open != 0 {
 		t.Errorf("%d multipart uploads are left", open)
 	}
 }

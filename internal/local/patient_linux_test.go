@@ -82,15 +82,21 @@ func TestS3OutlivesAProcessWithoutFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	exhaust(t, endpoint.Host)
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		b, err := open(t.Context(), s)
-		if err == nil {
-			if _, err = b.Put(t.Context(), "a", []byte("x"), blob.PutOptions{}); err == nil {
-				return
+	for _, c := range []blob.Config{over(s.Config("numbers")), s.Config("numbers")} {
+		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			b, err := blob.Open(t.Context(), c)
+			if err == nil {
+				err = b.EnsureBucket(t.Context())
 			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
+			if err == nil {
+				_, err = b.Put(t.Context(), "a", []byte("x"), blob.PutOptions{})
+			}
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal(err)
+			}
 		}
 	}
 }

@@ -155,6 +155,8 @@ func (s *S3) runOnce(ctx context.Context, o S3Options, root string, listens func
 	if err != nil {
 		return fmt.Errorf("open the folder: %w", err)
 	}
+	c := &calls{endpoint: s.endpoint()}
+	defer c.end()
 	account := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
 	err = embedgw.RunVersityGW(ctx, files, &embedgw.Config{
 		RootUserAccess: s3AccessKey, RootUserSecret: s.secret, Region: s3Region,
@@ -162,7 +164,15 @@ func (s *S3) runOnce(ctx context.Context, o S3Options, root string, listens func
 		IAMService:     auth.NewIAMServiceSingle(account), // one account; naming it keeps stdout quiet
 		MaxConnections: 4096, MaxRequests: 1024, MultipartMaxParts: 10_000,
 		KeepAlive: true, Quiet: true,
-		S3Options: []s3api.Option{s3api.WithOnListen(listens)},
+		S3Options: []s3api.Option{
+			s3api.WithMiddleware("/", c.middleware),
+			s3api.WithOnListen(func() {
+				go func() {
+					c.begin(ctx)
+					listens()
+				}()
+			}),
+		},
 	})
 	return fmt.Errorf("run the gateway on port %d: %w", s.port, err)
 }
@@ -180,10 +190,12 @@ func (s *S3) stop() {
 // Config is how to reach a bucket of the gateway. The bucket need not exist: see EnsureBucket of blob.
 func (s *S3) Config(bucket string) blob.Config {
 	return blob.Config{
-		Endpoint: fmt.Sprintf("http://%s:%d", loopback, s.port), Region: s3Region, Bucket: bucket,
+		Endpoint: s.endpoint(), Region: s3Region, Bucket: bucket,
 		AccessKey: s3AccessKey, SecretKey: s.secret,
 	}
 }
+
+func (s *S3) endpoint() string { return fmt.Sprintf("http://%s:%d", loopback, s.port) }
 
 // Close stops the gateway. A second call does nothing. Close clients before it: it does not wait for their requests
 // longer than 1.5 s.

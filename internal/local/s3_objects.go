@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +17,8 @@ import (
 	"github.com/versity/versitygw/s3api/middlewares"
 	"github.com/versity/versitygw/s3err"
 	"github.com/versity/versitygw/s3response"
+
+	"darkroom/internal/blob"
 )
 
 // objects is the gateway's folder of objects. It differs from the library's own in three things:
@@ -56,13 +59,17 @@ func openObjects(o S3Options, root string) (*objects, error) {
 
 // PutObject stores an object if its body is complete.
 func (o *objects) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3response.PutObjectOutput, error) {
-	if in.ChecksumAlgorithm == "" {
+	plain := in.ChecksumAlgorithm == ""
+	if plain {
 		in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256
 	}
 	_, chunked := in.Body.(middlewares.ChecksumReader) // says itself where it ends
 	_, form := in.Body.(interface{ Length() int64 })   // a file in a form is shorter than the request
 	if in.ContentLength != nil && !chunked && !form && in.Body != nil {
 		in.Body = &whole{r: in.Body, left: *in.ContentLength}
+	}
+	if h, ok := ctx.Value(hashKey{}).(blob.Hashed); ok && plain && !chunked && !form && in.Body != nil {
+		in.Body = &hashed{r: in.Body, hash: h}
 	}
 	return o.Posix.PutObject(ctx, in)
 }
@@ -80,6 +87,32 @@ func (w *whole) Read(p []byte) (int, error) {
 		err = s3err.GetAPIError(s3err.ErrIncompleteBody)
 	}
 	return n, err
+}
+
+// hashed is a body that is being hashed elsewhere in this process, so that to do it again would tell nothing. To the
+// library it is a body with its checksum in the trailer, which is known at the end, too.
+type hashed struct {
+	r     io.Reader
+	hash  blob.Hashed
+	ended bool
+}
+
+func (h *hashed) Read(p []byte) (int, error) {
+	n, err := h.r.Read(p)
+	h.ended = h.ended || errors.Is(err, io.EOF)
+	return n, err
+}
+
+// Algorithm implements middlewares.ChecksumReader.
+func (h *hashed) Algorithm() string { return string(types.ChecksumAlgorithmSha256) }
+
+// Checksum implements middlewares.ChecksumReader.
+func (h *hashed) Checksum() string {
+	if !h.ended {
+		return ""
+	}
+	sum := h.hash.SHA256()
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 // CopyObject copies an object.

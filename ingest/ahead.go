@@ -1,0 +1,131 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"errors"
+	"sync"
+)
+
+const (
+	// pieceSize is how many bytes of an image are handed on at once. Less costs more in handing on than the last piece,
+	// which is stored when all is hashed, costs in waiting.
+	pieceSize = 512 << 10
+	// maxPieces is how many pieces there may be of an image: what arrives while S3 takes up a request, and then some.
+	maxPieces = 4
+)
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
+
+// ahead reads an image ahead of who takes it, so that it arrives and is hashed while what came before is stored.
+type ahead struct {
+	image *image
+	free  chan []byte // what may be filled; nil stands for one to be made
+	full  chan piece
+	stop  chan struct{}
+	ended chan struct{} // closed when the image is read no more
+
+	// Of who takes it.
+	now  piece
+	rest []byte // of now's data
+}
+
+// piece is some bytes, and what ended them.
+type piece struct {
+	data []byte
+	err  error
+}
+
+// readAhead begins to read an image, which nobody else may until close returns.
+func readAhead(im *image) *ahead {
+	a := &ahead{
+		image: im, free: make(chan []byte, maxPieces), full: make(chan piece, maxPieces),
+		stop: make(chan struct{}), ended: make(chan struct{}),
+	}
+	for range maxPieces {
+		a.free <- nil
+	}
+	go a.run()
+	return a
+}
+
+func (a *ahead) run() {
+	defer close(a.full)
+	for {
+		select {
+		case <-a.stop:
+			close(a.ended)
+			return
+		case b := <-a.free:
+			if b == nil {
+				b = pieces.Get().(*[pieceSize]byte)[:]
+			}
+			n, err := a.fill(b)
+			if err != nil {
+				close(a.ended) // before who takes the last piece calls close
+			}
+			a.full <- piece{b[:n], err}
+			if err != nil {
+				return
+			}
+		}
+	}
+}
+
+func (a *ahead) fill(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = a.image.Read(b[n:])
+		n += k
+	}
+	return n, err
+}
+
+// Read implements io.Reader.
+func (a *ahead) Read(p []byte) (int, error) {
+	for len(a.rest) == 0 {
+		if a.now.data != nil {
+			a.free <- a.now.data[:pieceSize]
+			a.now.data = nil
+		}
+		if a.now.err != nil {
+			return 0, a.now.err
+		}
+		next, ok := <-a.full
+		if !ok {
+			next.err = errOver
+		}
+		a.now, a.rest = next, next.data
+	}
+	n := copy(p, a.rest)
+	a.rest = a.rest[n:]
+	return n, nil
+}
+
+// errOver ends what is still read when the upload is over.
+var errOver = errors.New("the upload is over")
+
+// SHA256 implements blob.Hashed.
+func (a *ahead) SHA256() [sha256.Size]byte {
+	sum, _, _ := a.image.sum()
+	return sum
+}
+
+// close ends the reading. If the image has not ended it gives up its client's connection.
+func (a *ahead) close() {
+	close(a.stop)
+	select {
+	case <-a.ended:
+	default:
+		a.image.body.giveUp()
+		<-a.ended
+	}
+}
+
+// recycle keeps the memory for other images, once all of this one was taken. Before, S3's client may be at it.
+func (a *ahead) recycle() {
+	for range len(a.free) {
+		if b := <-a.free; b != nil {
+			pieces.Put((*[pieceSize]byte)(b))
+		}
+	}
+}

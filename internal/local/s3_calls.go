@@ -1,0 +1,144 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/gofiber/fiber/v3"
+	"github.com/valyala/fasthttp"
+
+	"darkroom/internal/blob"
+)
+
+// calls gives the requests of this process's own clients to the gateway's handler, without a connection. The handler
+// shows itself to the gateway's middleware, with the first request.
+type calls struct {
+	endpoint string
+	shown    sync.Once
+	handler  fasthttp.RequestHandler
+	leave    func()
+	underway sync.RWMutex // held for reading by each call, and for good by end
+}
+
+// begin has the gateway show its handler: it asks for something, over a connection. Should that fail, which it does
+// when nobody can connect, all go on to try so.
+func (c *calls) begin(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, showTimeout)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodHead, c.endpoint, nil)
+	if err != nil {
+		return
+	}
+	alone := &http.Transport{DisableKeepAlives: true}
+	if res, err := alone.RoundTrip(r); err == nil {
+		_ = res.Body.Close()
+	}
+}
+
+const showTimeout = 5 * time.Second
+
+// middleware takes part in every request.
+func (c *calls) middleware(ctx fiber.Ctx) error {
+	c.shown.Do(func() {
+		c.handler = ctx.App().Server().Handler
+		c.leave = blob.InProcess(c.endpoint, c)
+	})
+	err := ctx.Next()
+	// What the gateway leaves unread it would read, to keep a connection in use.
+	if b, ok := ctx.Request().BodyStream().(*body); ok {
+		b.Reader = http.NoBody
+	}
+	return err
+}
+
+// end lets no more calls begin, and waits for those that are under way.
+func (c *calls) end() {
+	c.shown.Do(func() { c.leave = func() {} })
+	c.leave()
+	c.underway.Lock()
+}
+
+// body is a call's body. It is closed by who called.
+type body struct{ io.Reader }
+
+// RoundTrip implements http.RoundTripper.
+func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		defer r.Body.Close()
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	if !c.underway.TryRLock() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED} // as a connection would be
+	}
+	defer c.underway.RUnlock()
+	ctx := new(fasthttp.RequestCtx)
+	ctx.Init2(nil, nil, false)
+	request(ctx, r)
+	c.handler(ctx)
+	return response(&ctx.Response, r), nil
+}
+
+// request makes the gateway's request of a client's.
+func request(ctx *fasthttp.RequestCtx, r *http.Request) {
+	to := &ctx.Request
+	to.Header.SetMethod(r.Method)
+	to.SetRequestURI(r.URL.RequestURI())
+	for name, values := range r.Header {
+		if name == "Expect" { // which asks the connection
+			continue
+		}
+		for _, v := range values {
+			to.Header.Add(name, v)
+		}
+	}
+	host := r.Host
+	if host == "" {
+		host = r.URL.Host
+	}
+	to.Header.SetHost(host)
+	to.Header.SetContentLength(int(r.ContentLength))
+	if r.Body != nil && r.Body != http.NoBody {
+		to.SetBodyStream(&body{r.Body}, int(r.ContentLength))
+	}
+	if h := blob.HashOf(r.Context()); h != nil {
+		ctx.SetUserValue(hashKey{}, h)
+	}
+}
+
+// hashKey is the key of what knows the hash of a call's body.
+type hashKey struct{}
+
+// response makes a client's response of the gateway's.
+func response(from *fasthttp.Response, r *http.Request) *http.Response {
+	to := &http.Response{
+		Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
+		StatusCode: from.StatusCode(), Status: http.StatusText(from.StatusCode()),
+		ContentLength: int64(from.Header.ContentLength()), Body: http.NoBody,
+	}
+	for name, value := range from.Header.All() {
+		to.Header.Add(string(name), string(value))
+	}
+	stream := from.BodyStream()
+	switch closer, ok := stream.(io.ReadCloser); {
+	case r.Method == http.MethodHead:
+		if ok {
+			_ = closer.Close()
+		}
+	case ok:
+		to.Body = closer
+	case stream != nil:
+		to.Body = io.NopCloser(stream)
+	default:
+		to.ContentLength = int64(len(from.Body()))
+		to.Body = io.NopCloser(bytes.NewReader(from.Body()))
+	}
+	return to
+}
