@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"darkroom/internal/pixels"
@@ -22,15 +21,17 @@ type bodyReader struct {
 	stall time.Duration
 	set   time.Time // when the deadline was set
 	alive func()    // is called now and then while bytes arrive
-	ended atomic.Bool
+	ended bool
+
+	mu      sync.Mutex
+	givenUp bool
 }
 
 func (b *bodyReader) Read(p []byte) (int, error) {
 	// To set the deadline costs something, so it is not set for every read.
 	if now := time.Now(); now.Sub(b.set) > b.stall/16 {
 		b.set = now
-		// A connection without deadlines, as a test's, is read without.
-		_ = b.conn.SetReadDeadline(now.Add(b.stall))
+		b.deadline(now.Add(b.stall))
 		b.alive()
 	}
 	n, err := b.r.Read(p)
@@ -38,13 +39,37 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case err == io.EOF:
-		b.ended.Store(true)
-		_ = b.conn.SetReadDeadline(time.Time{}) // else it would end the request's context
+		b.ended = true
+		b.deadline(time.Time{}) // else it would end the request's context
 		return n, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, refuse(kindBodyStalled, "No byte of the body arrived for %v. Nothing was stored.", b.stall)
 	}
 	return n, errCut()
+}
+
+// deadline bounds the reading. A connection without deadlines, as a test's, is read without.
+func (b *bodyReader) deadline(t time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.givenUp {
+		_ = b.conn.SetReadDeadline(t)
+	}
+}
+
+// giveUp ends a Read that is under way. The connection is of no further use.
+func (b *bodyReader) giveUp() {
+	b.deadline(time.Unix(1, 0))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.givenUp = true
+}
+
+// usable reports whether the connection may serve another request.
+func (b *bodyReader) usable() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ended && !b.givenUp
 }
 
 func errCut() error {
@@ -62,7 +87,6 @@ type image struct {
 	limit int64
 	end   func() error // looks at what comes after the image, once
 
-	mu    sync.Mutex // S3's client reads from a goroutine of its own
 	hash  hash.Hash
 	bytes int64
 	ended bool
@@ -71,8 +95,6 @@ type image struct {
 // Read implements io.Reader. Every error but io.EOF is a refusal.
 func (im *image) Read(p []byte) (int, error) {
 	n, err := im.r.Read(p)
-	im.mu.Lock()
-	defer im.mu.Unlock()
 	im.bytes += int64(n)
 	if im.bytes > im.limit {
 		return 0, refuseTooLarge(im.limit)
@@ -89,8 +111,6 @@ func (im *image) Read(p []byte) (int, error) {
 
 // sum returns the SHA-256 and the length of what was read, and whether that was all.
 func (im *image) sum() (sha [sha256.Size]byte, n int64, ok bool) {
-	im.mu.Lock()
-	defer im.mu.Unlock()
 	im.hash.Sum(sha[:0])
 	return sha, im.bytes, im.ended
 }

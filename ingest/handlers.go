@@ -27,17 +27,12 @@ type api struct{ s *Service }
 // PostImage answers POST /v1/images.
 func (a api) PostImage(c *gin.Context, p PostImageParams) {
 	s := a.s
-	// S3's client may still be reading when this returns, and then Gin's writer is another request's.
-	var w http.ResponseWriter = c.Writer
-	if u, ok := w.(interface{ Unwrap() http.ResponseWriter }); ok {
-		w = u.Unwrap()
-	}
 	body := &bodyReader{
-		r: c.Request.Body, conn: http.NewResponseController(w), stall: s.cfg.StallAfter, alive: func() {},
+		r: c.Request.Body, conn: http.NewResponseController(c.Writer), stall: s.cfg.StallAfter, alive: func() {},
 	}
 	o, err := s.receive(c.Request, p, body)
 	if err != nil {
-		if !body.ended.Load() {
+		if !body.usable() {
 			c.Header("Connection", "close") // the rest of the body is not worth reading
 		}
 		s.metrics.uploads.WithLabelValues(toRefusal(err).kind.Slug).Inc()

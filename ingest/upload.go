@@ -211,9 +211,13 @@ func (s *Service) stream(ctx context.Context, key string, im *image) error {
 	watch := time.AfterFunc(2*s.cfg.StallAfter, cancel)
 	defer watch.Stop()
 	im.body.alive = func() { watch.Reset(2 * s.cfg.StallAfter) }
-	if err := s.blobs.PutStream(ctx, key, im, im.size); err != nil {
+	a := readAhead(im)
+	err := s.blobs.PutStream(ctx, key, a, im.size)
+	a.close()
+	if err != nil {
 		return fmt.Errorf("stream upload: %w", err)
 	}
+	a.recycle()
 	if _, _, ended := im.sum(); !ended {
 		return errors.New("stream upload: S3 took it before its end")
 	}
