@@ -68,7 +68,7 @@ func (b *deriveBench) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	u, err := startUp(ctx, c.Binary)
+	u, err := startUp(ctx, "", c.Binary)
 	if err != nil {
 		return err
 	}

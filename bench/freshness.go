@@ -23,7 +23,7 @@ const askEvery = 5 * time.Millisecond
 func (b *freshnessBench) Run(ctx context.Context, c *cli) error {
 	start := startReal
 	if !b.Real {
-		start = func(ctx context.Context, binary string) (*up, error) { return startUp(ctx, binary) }
+		start = func(ctx context.Context, binary string) (*up, error) { return startUp(ctx, "", binary) }
 	}
 	u, err := start(ctx, c.Binary)
 	if err != nil {

@@ -18,32 +18,40 @@ import (
 	"time"
 )
 
-// ingestBench compares uploads with uploads to a bare handler. The handler runs in this process, which spares it a
-// second one.
+// ingestBench compares uploads with uploads to a bare handler.
 type ingestBench struct {
-	Rounds  int   `help:"Rounds, each of both in turn." default:"7"`
-	Uploads int   `help:"Uploads a round." default:"40"`
-	Size    int   `help:"Bytes an upload." default:"4194304"`
-	Clients []int `help:"Uploads at once." default:"1,4"`
+	Rounds  int      `help:"Rounds, each of both in turn." default:"7"`
+	Uploads int      `help:"Uploads a round." default:"40"`
+	Size    int      `help:"Bytes an upload." default:"4194304"`
+	Clients []int    `help:"Uploads at once." default:"1,4"`
+	Folders []string `help:"Where the service and the handler write, in turn. A folder in memory, as /dev/shm is on Linux, leaves the disk out." default:"${tmp}" type:"path"`
+
+	used []string
 }
 
 const boundary = "darkroom-bench-boundary"
 
 // Run measures raw and multipart bodies, sent to the upload service alone and to up, where the pipeline reads and
 // looks at each image on the same cores at the same time.
-func (b *ingestBench) Run(ctx context.Context, c *cli) error {
+func (b *ingestBench) Run(ctx context.Context, c *cli) (err error) {
+	defer func() {
+		for _, dir := range b.used {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	fmt.Printf("ingest: %d bytes, %d uploads a round, %d rounds; min / median / max\n", b.Size, b.Uploads, b.Rounds)
-	for _, target := range []struct {
-		name  string
-		start func() (*up, error)
-	}{
-		{"service", func() (*up, error) { return startService(ctx) }},
-		{"up", func() (*up, error) { return startUp(ctx, c.Binary) }},
-	} {
-		for _, clients := range b.Clients {
-			for _, form := range []bool{false, true} {
-				if err := b.compare(ctx, target.name, target.start, clients, form); err != nil {
-					return err
+	for _, folder := range b.Folders {
+		fmt.Printf(" in %s\n", folder)
+		for _, name := range []string{"service", "up"} {
+			start := func() (*up, error) { return startSelf(ctx, folder, "service") }
+			if name == "up" {
+				start = func() (*up, error) { return startUp(ctx, folder, c.Binary) }
+			}
+			for _, clients := range b.Clients {
+				for _, form := range []bool{false, true} {
+					if err := b.compare(ctx, folder, name, start, clients, form); err != nil {
+						return err
+					}
 				}
 			}
 		}
@@ -51,21 +59,28 @@ func (b *ingestBench) Run(ctx context.Context, c *cli) error {
 	return nil
 }
 
-// compare begins with empty folders, so that no comparison pays for what another left.
-func (b *ingestBench) compare(ctx context.Context, name string, start func() (*up, error), clients int, form bool) error {
+// compare begins with empty folders, so that no comparison pays for what another left. It empties what is in them in
+// the end, but leaves it: ext4 takes longer to make files for minutes after many were removed.
+func (b *ingestBench) compare(
+	ctx context.Context, folder, name string, start func() (*up, error), clients int, form bool,
+) (err error) {
 	u, err := start()
 	if err != nil {
 		return err
 	}
-	defer u.stop()
-	bare, stop, err := startBare(ctx)
+	bare, err := startSelf(ctx, folder, "bare")
 	if err != nil {
-		return err
+		return errors.Join(err, u.stop())
 	}
-	defer stop()
+	defer func() {
+		for _, s := range []*up{u, bare} {
+			b.used = append(b.used, s.dir)
+			err = errors.Join(err, s.halt(), empty(s.dir))
+		}
+	}()
 	var ours, theirs, ratios []float64
 	for range b.Rounds {
-		t, err := b.round(ctx, bare, clients, form)
+		t, err := b.round(ctx, bare.addresses["ingest"], clients, form)
 		if err != nil {
 			return err
 		}
@@ -79,6 +94,16 @@ func (b *ingestBench) compare(ctx context.Context, name string, start func() (*u
 	fmt.Printf("  %-8s %d at once  %-10s darkroom %s MB/s, bare handler %s MB/s, ratio %s\n", name, clients, kind,
 		spread(ours, "%.0f"), spread(theirs, "%.0f"), spread(ratios, "%.2f"))
 	return nil
+}
+
+// empty takes their bytes from all files of a folder.
+func empty(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			err = os.Truncate(path, 0)
+		}
+		return err
+	})
 }
 
 var number atomic.Int64 // of the next upload: no two are the same
@@ -127,19 +152,24 @@ func multiparted(data []byte) []byte {
 	return b.Bytes()
 }
 
-// startBare serves the peer in this process, beside the clients: a handler that hashes, writes and renames, and nothing else.
-func startBare(ctx context.Context) (url string, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "darkroom-bare")
-	if err != nil {
-		return "", nil, err
-	}
+// bareService is the peer: a handler that hashes, writes and renames, and nothing else.
+type bareService struct {
+	Data string `help:"Folder of what is uploaded." required:""`
+}
+
+// Run serves until ctx ends.
+func (s *bareService) Run(ctx context.Context) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", nil, err
+		return err
 	}
-	server := &http.Server{Handler: bareHandler(dir), ReadHeaderTimeout: time.Second}
-	go server.Serve(l)
-	return "http://" + l.Addr().String(), func() { server.Close(); os.RemoveAll(dir) }, nil
+	server := &http.Server{Handler: bareHandler(s.Data), ReadHeaderTimeout: time.Second}
+	defer context.AfterFunc(ctx, func() { server.Close() })()
+	fmt.Printf("ready ingest=http://%s\n", l.Addr())
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 func bareHandler(dir string) http.Handler {

@@ -25,7 +25,7 @@ type lanesBench struct {
 
 // Run measures.
 func (b *lanesBench) Run(ctx context.Context, c *cli) error {
-	u, err := startUp(ctx, c.Binary)
+	u, err := startUp(ctx, "", c.Binary)
 	if err != nil {
 		return err
 	}

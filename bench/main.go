@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 )
@@ -30,6 +31,7 @@ type cli struct {
 	PixelsRun    pixelsRunCmd    `cmd:"" hidden:"" help:"One engine, to be measured."`
 	StreamRun    streamRunCmd    `cmd:"" hidden:"" help:"One run of one engine, to be measured."`
 	Service      ingestService   `cmd:"" hidden:"" help:"The upload service alone, to be measured."`
+	Bare         bareService     `cmd:"" hidden:"" help:"A handler that hashes, writes and renames, to be measured against."`
 	All          allBench        `cmd:"" default:"1" help:"Everything; the memory for ten minutes."`
 }
 
@@ -49,10 +51,11 @@ func (*allBench) Run(ctx context.Context, c *cli) error {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var c cli
-	command := kong.Parse(&c, kong.Name("bench"), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c))
+	command := kong.Parse(&c, kong.Name("bench"), kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c),
+		kong.Vars{"tmp": os.TempDir()})
 	command.FatalIfErrorf(command.Run())
 }
 

@@ -16,7 +16,7 @@ type memoryBench struct {
 
 // Run prints the resident size of up and of its PostgreSQL.
 func (b *memoryBench) Run(ctx context.Context, c *cli) error {
-	u, err := startUp(ctx, c.Binary)
+	u, err := startUp(ctx, "", c.Binary)
 	if err != nil {
 		return err
 	}

@@ -30,13 +30,13 @@ type up struct {
 	end       func() error      // what is to be done when it has stopped; nil for nothing
 }
 
-func startUp(ctx context.Context, binary string, args ...string) (*up, error) {
-	return start(ctx, binary, append([]string{"up", "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0"}, args...)...)
+func startUp(ctx context.Context, folder, binary string, args ...string) (*up, error) {
+	return start(ctx, folder, binary, append([]string{"up", "--ingest-listen", "127.0.0.1:0", "--stats-listen", "127.0.0.1:0"}, args...)...)
 }
 
 // startReal starts everything on the real parts, which stop ends too.
 func startReal(ctx context.Context, binary string) (*up, error) {
-	u, err := startUp(ctx, binary, "--real")
+	u, err := startUp(ctx, "", binary, "--real")
 	if err == nil {
 		u.end = func() error {
 			return exec.CommandContext(context.WithoutCancel(ctx), binary, "stack", "down", "--dir", filepath.Join(u.dir, "stack")).Run()
@@ -45,18 +45,19 @@ func startReal(ctx context.Context, binary string) (*up, error) {
 	return u, err
 }
 
-// startService starts the upload service alone.
-func startService(ctx context.Context) (*up, error) {
+// startSelf starts a service of this program's own.
+func startSelf(ctx context.Context, folder, name string) (*up, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, self, "service")
+	return start(ctx, folder, self, name)
 }
 
-// start starts a program that prints its addresses in a line that begins with "ready".
-func start(ctx context.Context, binary string, args ...string) (*up, error) {
-	dir, err := os.MkdirTemp("", "darkroom-bench")
+// start starts a program that prints its addresses in a line that begins with "ready". Its data go to a new folder, in
+// that of temporary files if none is named.
+func start(ctx context.Context, folder, binary string, args ...string) (*up, error) {
+	dir, err := os.MkdirTemp(folder, "darkroom-bench")
 	if err != nil {
 		return nil, err
 	}
@@ -86,13 +87,15 @@ func start(ctx context.Context, binary string, args ...string) (*up, error) {
 }
 
 func (u *up) stop() error {
+	return errors.Join(u.halt(), os.RemoveAll(u.dir))
+}
+
+// halt stops it and leaves its folder.
+func (u *up) halt() error {
 	_ = u.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	err := u.cmd.Wait()
 	if u.end != nil {
 		err = errors.Join(err, u.end())
-	}
-	if e := os.RemoveAll(u.dir); e != nil && err == nil {
-		err = e
 	}
 	return err
 }
