@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"sync"
+	"time"
 )
 
 const (
@@ -12,6 +13,8 @@ const (
 	pieceSize = 512 << 10
 	// maxPieces is how many pieces there may be of an image: what arrives while S3 takes up a request, and then some.
 	maxPieces = 4
+	// pieceTime is how long a piece waits to be full: S3 servers end requests whose bytes do not come.
+	pieceTime = 100 * time.Millisecond
 )
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
@@ -71,8 +74,9 @@ func (a *ahead) run() {
 	}
 }
 
+// fill reads a piece: all that b takes, or what comes soon.
 func (a *ahead) fill(b []byte) (n int, err error) {
-	for n < len(b) && err == nil {
+	for begun := time.Now(); n < len(b) && err == nil && (n == 0 || time.Since(begun) < pieceTime); {
 		var k int
 		k, err = a.image.Read(b[n:])
 		n += k

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -133,4 +134,34 @@ func TestAheadEndsAReadThatWaits(t *testing.T) {
 		t.Error("it waits for the client")
 		end.Close()
 	}
+}
+
+// slow yields a kilobyte each second.
+type slow int
+
+func (s *slow) Read(p []byte) (int, error) {
+	if *s == 0 {
+		return 0, io.EOF
+	}
+	*s--
+	time.Sleep(time.Second)
+	return copy(p, make([]byte, 1000)), nil
+}
+
+// TestAheadHandsOnWhatASlowClientSends has S3 wait no longer for its next bytes than the client takes to send them.
+func TestAheadHandsOnWhatASlowClientSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kilobytes := slow(60)
+		a := readAhead(testUpload(&kilobytes))
+		defer a.close()
+		for last, b := time.Now(), make([]byte, 4000); ; last = time.Now() {
+			n, err := a.Read(b)
+			if waited := time.Since(last); waited > 2*time.Second {
+				t.Fatalf("%d bytes after %v", n, waited)
+			}
+			if err != nil {
+				break
+			}
+		}
+	})
 }

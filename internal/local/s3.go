@@ -41,7 +41,7 @@ type S3Options struct {
 // S3 is an embedded S3 gateway over a folder: each object is a file, DIR/objects/BUCKET/KEY. It does not sync what it
 // writes, so a crash of the machine, unlike one of the process, may lose the newest objects. The secret key is made
 // once for a folder and kept in DIR/secret, which only its owner can read: other users of the machine reach the
-// gateway's port, but nothing in it.
+// gateway's port, but nothing in it. Stores of this process call it (see [blob.InProcess]); all others connect.
 type S3 struct {
 	port   int
 	secret string
