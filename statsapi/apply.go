@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -22,9 +23,9 @@ const (
 	rejectSQL = `INSERT INTO cdc_rejected (topic, partition, record_offset, error, key, value)
 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`
 
-	offsetSQL = `INSERT INTO cdc_offset (topic, partition, next_offset)
-SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
-ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset`
+	offsetSQL = `INSERT INTO cdc_offset (topic, partition, next_offset, topic_id)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[])
+ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset, topic_id = excluded.topic_id`
 
 	// greatest passes over what is null.
 	freshnessSQL = `UPDATE freshness SET as_of = greatest(as_of, $1), promised = greatest(promised, $2)`
@@ -42,8 +43,9 @@ type entry struct {
 type batch struct {
 	entries  []entry
 	next     offsets // of the partitions that the records are of
-	asOf     *int64  // what becomes true with it, if anything does
-	promised *int64  // the greatest promise among its records, if there is one
+	made     topicIDs
+	asOf     *int64 // what becomes true with it, if anything does
+	promised *int64 // the greatest promise among its records, if there is one
 }
 
 // apply brings records into the copy, with the offsets after them and the as_of that they make true, in one
@@ -52,6 +54,7 @@ func (c *consumer) apply(ctx context.Context, records []*kgo.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	b := decode(records)
+	b.made = c.made
 	if err := c.notePromises(ctx, &b); err != nil {
 		return err
 	}
@@ -205,10 +208,12 @@ func (b batch) finish(ctx context.Context, tx pgx.Tx) error {
 		var names []string
 		var ids []int32
 		var nexts []int64
+		var made []*kadm.TopicID
 		for p, o := range b.next {
 			names, ids, nexts = append(names, p.topic), append(ids, p.id), append(nexts, o)
+			made = append(made, b.made.of(p.topic))
 		}
-		queue.Queue(offsetSQL, names, ids, nexts)
+		queue.Queue(offsetSQL, names, ids, nexts, made)
 	}
 	if b.asOf != nil || b.promised != nil {
 		queue.Queue(freshnessSQL, b.asOf, b.promised)

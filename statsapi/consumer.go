@@ -37,8 +37,9 @@ type consumer struct {
 	kafka   *kgo.Client
 	admin   *kadm.Client
 
-	stored   offsets // where to read on, as the database has it
-	next     offsets // where to read on, of the partitions that are being read
+	stored   map[partition]position // where to read on, as the database has it
+	next     offsets                // where to read on, of the partitions that are being read
+	made     topicIDs               // of the topics that are being read
 	promises promises
 	applied  bool // whether a transaction succeeded
 
@@ -63,7 +64,7 @@ func newConsumer(s *Service, conn *pgx.Conn) (*consumer, error) {
 	}
 	return &consumer{
 		cfg: s.cfg, log: s.log, metrics: s.metrics, conn: conn, kafka: client, admin: kadm.NewClient(client),
-		next: offsets{},
+		next: offsets{}, made: topicIDs{},
 	}, nil
 }
 
@@ -74,6 +75,15 @@ func (c *consumer) look(ctx context.Context) error {
 	// The connection is idle while nothing arrives: this is how its loss, and with it that of the lock, is noticed.
 	if err := ping(ctx, c.conn); err != nil {
 		return err
+	}
+	made, err := c.topicIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for topic, id := range c.made {
+		if now, ok := made[topic]; ok && now != id {
+			return fmt.Errorf("%s is not the topic that was being read, but one that was made anew", topic)
+		}
 	}
 	ends, err := c.ends(ctx)
 	if err != nil {
@@ -86,7 +96,7 @@ func (c *consumer) look(ctx context.Context) error {
 		}
 	}
 	if len(fresh) > 0 {
-		if err := c.assign(ctx, fresh, ends); err != nil {
+		if err := c.assign(ctx, fresh, ends, made); err != nil {
 			return err
 		}
 	}
@@ -109,22 +119,54 @@ func (c *consumer) setLag(p partition, end int64) {
 	c.metrics.lag.WithLabelValues(p.topic, strconv.Itoa(int(p.id))).Set(float64(max(0, end-c.next[p])))
 }
 
+// topicIDs are the ids of topics that exist.
+type topicIDs map[string]kadm.TopicID
+
+// of is a topic's id, or nil if Kafka gives none.
+func (t topicIDs) of(topic string) *kadm.TopicID {
+	if id := t[topic]; id != (kadm.TopicID{}) {
+		return &id
+	}
+	return nil
+}
+
+// isAnother reports whether a topic is known not to be the one that it was.
+func isAnother(was, is *kadm.TopicID) bool { return was != nil && is != nil && *was != *is }
+
+// topicIDs are those of the topics that exist now.
+func (c *consumer) topicIDs(ctx context.Context) (topicIDs, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	meta, err := c.admin.Metadata(kadm.WithAuthorizedOps(ctx), topics...) // not from the client's cache: see ends
+	if err != nil {
+		return nil, fmt.Errorf("ask for topics: %w", err)
+	}
+	out := topicIDs{}
+	for name, t := range meta.Topics {
+		if t.Err == nil {
+			out[name] = t.ID
+		}
+	}
+	return out, nil
+}
+
 // assign begins to read partitions from where the database says, or from their start when that is not in them.
-func (c *consumer) assign(ctx context.Context, fresh []partition, ends offsets) error {
+func (c *consumer) assign(ctx context.Context, fresh []partition, ends offsets, made topicIDs) error {
 	starts, err := c.starts(ctx)
 	if err != nil {
 		return err
 	}
 	add := map[string]map[int32]kgo.Offset{}
 	for _, p := range fresh {
-		at, start, end := c.stored[p], starts[p], ends[p]
-		if at < start || at > end {
+		at, start, end := c.stored[p].next, starts[p], ends[p]
+		anew := isAnother(c.stored[p].topic, made.of(p.topic))
+		if at < start || at > end || anew {
 			c.metrics.reset.WithLabelValues(p.topic).Inc()
 			c.log.Warn("records are gone that were not read; reading on from the partition's start",
-				"topic", p.topic, "partition", p.id, "next", at, "start", start, "end", end)
+				"topic", p.topic, "partition", p.id, "next", at, "start", start, "end", end, "made_anew", anew)
 			at = start
 		}
-		c.next[p] = at
+		c.next[p], c.made[p.topic] = at, made[p.topic]
 		if add[p.topic] == nil {
 			add[p.topic] = map[int32]kgo.Offset{}
 		}

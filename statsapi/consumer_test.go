@@ -256,26 +256,53 @@ func TestOffsetsThatAreGoneAreCountedAndReadOnFromTheStart(t *testing.T) {
 	}
 }
 
+// TestATopicThatIsMadeAnewIsReadFromItsStart makes one anew, of fewer or of more records than were read of the old one,
+// while an instance consumes and while none does.
 func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
 	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	i := newInstance(t, k.config(dsn))
-	i.start(t)
-	k.write(t, photos(0, 4)...)
-	consumed(t, k, conn)
-	if _, err := k.admin.DeleteTopic(context.Background(), allTopics[0]); err != nil {
+	for name, c := range map[string]struct {
+		records int
+		away    bool
+	}{"shorter": {1, false}, "longer": {9, false}, "shorter, nobody there": {1, true}, "longer, nobody there": {9, true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+			conn := connect(t, dsn)
+			i := newInstance(t, k.config(dsn))
+			stop := i.start(t)
+			k.write(t, photos(0, 4)...)
+			consumed(t, k, conn)
+			if c.away {
+				stop()
+			}
+			k.anew(t, allTopics[0])
+			for n := range c.records {
+				k.send(t, record(t, table.Images.Mutation(photo(9+n)), 0))
+			}
+			if c.away {
+				i.start(t)
+			}
+			eventually(t, "all images are there", func() bool {
+				return one[int](t, conn, "SELECT count(*) FROM darkroom.image") == 4+c.records
+			})
+			consumed(t, k, conn)
+			if n := i.metric(t, "darkroom_statsapi_cdc_offset_resets_total", allTopics[0]); n != 1 {
+				t.Errorf("%v resets counted", n)
+			}
+		})
+	}
+}
+
+// anew deletes a topic and makes another of its name.
+func (k *kafka) anew(t *testing.T, topic string) {
+	t.Helper()
+	if _, err := k.admin.DeleteTopic(context.Background(), topic); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.admin.CreateTopic(context.Background(), 1, 1, nil, allTopics[0]); err != nil {
+	if _, err := k.admin.CreateTopic(context.Background(), 1, 1, nil, topic); err != nil {
 		t.Fatal(err)
 	}
-	k.client.PurgeTopicsFromClient(allTopics[0])
-	k.send(t, record(t, table.Images.Mutation(photo(9)), 0))
-	consumed(t, k, conn)
-	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 5 {
-		t.Errorf("%d images", n)
-	}
+	k.client.PurgeTopicsFromClient(topic)
 }
 
 func TestNewSaysWhatIsWrong(t *testing.T) {

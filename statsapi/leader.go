@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/twmb/franz-go/pkg/kadm"
 )
 
 // Pauses between tries to consume, while Kafka or PostgreSQL is away.
@@ -109,11 +110,10 @@ func (c *consumer) consume(ctx context.Context) error {
 func (c *consumer) load(ctx context.Context, schema string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	stored, err := readOffsets(ctx, c.conn, schema)
-	if err != nil {
+	var err error
+	if c.stored, err = readPositions(ctx, c.conn, schema); err != nil {
 		return err
 	}
-	c.stored = stored
 	// The promise that was seen last may have been waiting when consuming stopped.
 	var promised *int64
 	if err := c.conn.QueryRow(ctx, "SELECT promised FROM freshness").Scan(&promised); err != nil {
@@ -125,16 +125,23 @@ func (c *consumer) load(ctx context.Context, schema string) error {
 	return nil
 }
 
-func readOffsets(ctx context.Context, conn *pgx.Conn, schema string) (offsets, error) {
-	rows, err := conn.Query(ctx, "SELECT topic, partition, next_offset FROM "+schema+".cdc_offset")
+// position is where to read on in a partition, and of which topic; the latter is nil if it is not known.
+type position struct {
+	next  int64
+	topic *kadm.TopicID
+}
+
+func readPositions(ctx context.Context, conn *pgx.Conn, schema string) (map[partition]position, error) {
+	rows, err := conn.Query(ctx, "SELECT topic, partition, next_offset, topic_id FROM "+schema+".cdc_offset")
 	if err != nil {
 		return nil, fmt.Errorf("read offsets: %w", err)
 	}
-	out := offsets{}
+	out := map[partition]position{}
 	var p partition
-	var next int64
-	_, err = pgx.ForEachRow(rows, []any{&p.topic, &p.id, &next}, func() error {
-		out[p] = next
+	var at position
+	_, err = pgx.ForEachRow(rows, []any{&p.topic, &p.id, &at.next, &at.topic}, func() error {
+		out[p] = at
+		at.topic = nil
 		return nil
 	})
 	if err != nil {

@@ -169,7 +169,7 @@ func (s *Service) checkComplete(ctx context.Context, conn *pgx.Conn) error {
 	if s.cfg.RebuildIncomplete {
 		return nil
 	}
-	read, err := readOffsets(ctx, conn, schemaLive) // before the ends: the old copy may read on meanwhile
+	read, err := readPositions(ctx, conn, schemaLive) // before the ends: the old copy may read on meanwhile
 	if err != nil {
 		return err
 	}
@@ -191,10 +191,17 @@ func (s *Service) checkComplete(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	for p, next := range read {
-		if next > ends[p] {
+	made, err := c.topicIDs(ctx)
+	if err != nil {
+		return err
+	}
+	for p, at := range read {
+		if at.next > ends[p] {
 			return fmt.Errorf("%w: %s/%d ends at offset %d, and the copy has read to %d",
-				ErrIncomplete, p.topic, p.id, ends[p], next)
+				ErrIncomplete, p.topic, p.id, ends[p], at.next)
+		}
+		if isAnother(at.topic, made.of(p.topic)) {
+			return fmt.Errorf("%w: %s was made anew since the copy read it", ErrIncomplete, p.topic)
 		}
 	}
 	return nil
@@ -207,7 +214,11 @@ func (c *consumer) readTo(ctx context.Context, ends offsets, progress func(done,
 	for p := range ends {
 		fresh = append(fresh, p)
 	}
-	if err := c.assign(ctx, fresh, ends); err != nil {
+	made, err := c.topicIDs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.assign(ctx, fresh, ends, made); err != nil {
 		return err
 	}
 	left := func() (n int64) {

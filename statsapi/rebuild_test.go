@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
+	"darkroom/internal/table"
 	"darkroom/statsapi"
 )
 
@@ -185,6 +186,27 @@ func TestRebuildRefusesToLoseWhatTheTopicsLack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 6 {
+		t.Errorf("%d images", n)
+	}
+}
+
+func TestRebuildRefusesATopicThatWasMadeAnew(t *testing.T) {
+	t.Parallel()
+	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
+	conn := connect(t, dsn)
+	i := newInstance(t, k.config(dsn))
+	stop := i.start(t)
+	k.write(t, photos(0, 3)...)
+	consumed(t, k, conn)
+	stop()
+	k.anew(t, allTopics[0])
+	for n := range 9 {
+		k.send(t, record(t, table.Images.Mutation(photo(9+n)), 0))
+	}
+	if err := i.Rebuild(context.Background(), nil); !errors.Is(err, statsapi.ErrIncomplete) {
+		t.Errorf("rebuild: %v", err)
+	}
+	if n := one[int](t, conn, "SELECT count(*) FROM darkroom.image"); n != 3 {
 		t.Errorf("%d images", n)
 	}
 }
