@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,4 +165,35 @@ func TestAheadHandsOnWhatASlowClientSends(t *testing.T) {
 			}
 		}
 	})
+}
+
+// deadlines is a connection that keeps the read deadline it was last given.
+type deadlines struct {
+	http.ResponseWriter
+	was time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.was = t
+	return nil
+}
+
+// TestGivingUpIsFinal has a read set its deadline while the connection is given up. Were the read's to stay, who gives
+// up would wait as long as for a client that stalls.
+func TestGivingUpIsFinal(t *testing.T) {
+	for range 10_000 {
+		conn := &deadlines{ResponseWriter: httptest.NewRecorder()}
+		b := &bodyReader{conn: http.NewResponseController(conn)}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range 5 {
+				b.deadline(time.Now().Add(time.Hour))
+			}
+		})
+		wg.Go(b.giveUp)
+		wg.Wait()
+		if conn.was.After(time.Now()) {
+			t.Fatal("a read that began at the time waits on")
+		}
+	}
 }

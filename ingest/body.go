@@ -59,10 +59,10 @@ func (b *bodyReader) deadline(t time.Time) {
 
 // giveUp ends a Read that is under way. The connection is of no further use.
 func (b *bodyReader) giveUp() {
-	b.deadline(time.Unix(1, 0))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.givenUp = true
+	_ = b.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 // usable reports whether the connection may serve another request.
