@@ -49,12 +49,11 @@ func (c *calls) middleware(ctx fiber.Ctx) error {
 		c.handler = ctx.App().Server().Handler
 		c.leave = blob.InProcess(c.endpoint, c)
 	})
-	err := ctx.Next()
-	// What the gateway leaves unread it would read, to keep a connection in use.
 	if b, ok := ctx.Request().BodyStream().(*body); ok {
-		b.Reader = http.NoBody
+		b.Reader = b.of.Body
+		defer func() { b.Reader = http.NoBody }()
 	}
-	return err
+	return ctx.Next()
 }
 
 // end lets no more calls begin, and waits for those that are under way.
@@ -64,8 +63,12 @@ func (c *calls) end() {
 	c.underway.Lock()
 }
 
-// body is a call's body. It is closed by who called.
-type body struct{ io.Reader }
+// body is a call's body. It is closed by who called. It is empty but within the middleware: what is left unread, and all
+// of a call too many or of one that panics, the gateway would read, to keep a connection in use.
+type body struct {
+	io.Reader
+	of *http.Request
+}
 
 // RoundTrip implements http.RoundTripper.
 func (c *calls) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -106,7 +109,7 @@ func request(ctx *fasthttp.RequestCtx, r *http.Request) {
 	to.Header.SetHost(host)
 	to.Header.SetContentLength(int(r.ContentLength))
 	if r.Body != nil && r.Body != http.NoBody {
-		to.SetBodyStream(&body{r.Body}, int(r.ContentLength))
+		to.SetBodyStream(&body{http.NoBody, r}, int(r.ContentLength))
 	}
 	if h := blob.HashOf(r.Context()); h != nil {
 		ctx.SetUserValue(hashKey{}, h)

@@ -202,3 +202,45 @@ func TestS3ReadsNoBodyOfARefusedCall(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A call too many is refused at once, whatever its body does.
+func TestS3ReadsNoBodyOfACallTooMany(t *testing.T) {
+	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	s := store(t, g.Config("photos"))
+	silent, end := io.Pipe()
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer end.Close()
+	for n := range 1024 { // as many as the gateway serves at once
+		reads := make(chan struct{})
+		r := &telling{Reader: silent, reads: reads}
+		calls.Go(func() {
+			_ = s.PutStream(t.Context(), fmt.Sprint(n), r, 1000)
+			r.tell() // should it have failed before
+		})
+		<-reads
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.PutStream(ctx, "k", silent, 1000); err == nil || !strings.Contains(err.Error(), "SlowDown") {
+		t.Error(err)
+	}
+}
+
+// telling is a reader that tells when it is first read.
+type telling struct {
+	io.Reader
+	once  sync.Once
+	reads chan struct{}
+}
+
+func (r *telling) tell() { r.once.Do(func() { close(r.reads) }) }
+
+func (r *telling) Read(p []byte) (int, error) {
+	r.tell()
+	return r.Reader.Read(p)
+}
