@@ -119,6 +119,19 @@ func request(ctx *fasthttp.RequestCtx, r *http.Request) {
 // hashKey is the key of what knows the hash of a call's body.
 type hashKey struct{}
 
+// answer is a stream that ends with its request's context, as one over a connection does.
+type answer struct {
+	io.ReadCloser
+	ctx context.Context
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	if err := a.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return a.ReadCloser.Read(p)
+}
+
 // response makes a client's response of the gateway's.
 func response(from *fasthttp.Response, r *http.Request) *http.Response {
 	to := &http.Response{
@@ -136,7 +149,7 @@ func response(from *fasthttp.Response, r *http.Request) *http.Response {
 			_ = closer.Close()
 		}
 	case ok:
-		to.Body = closer
+		to.Body = &answer{closer, r.Context()}
 	case stream != nil:
 		to.Body = io.NopCloser(stream)
 	default:

@@ -244,3 +244,29 @@ func (r *telling) Read(p []byte) (int, error) {
 	r.tell()
 	return r.Reader.Read(p)
 }
+
+func TestS3EndsAnAnswerWithItsContext(t *testing.T) {
+	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	s := store(t, g.Config("photos"))
+	if _, err := s.Put(t.Context(), "k", make([]byte, 1<<20), blob.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o, err := s.Open(ctx, "k", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Body.Close()
+	if _, err := io.ReadFull(o.Body, make([]byte, 10)); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	if n, err := io.Copy(io.Discard, o.Body); !errors.Is(err, context.Canceled) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+}
