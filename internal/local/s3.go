@@ -155,7 +155,7 @@ func (s *S3) runOnce(ctx context.Context, o S3Options, root string, listens func
 	if err != nil {
 		return fmt.Errorf("open the folder: %w", err)
 	}
-	c := &calls{endpoint: s.endpoint()}
+	c := newCalls(s.endpoint())
 	defer c.end()
 	account := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
 	err = embedgw.RunVersityGW(ctx, files, &embedgw.Config{

@@ -23,7 +23,14 @@ type calls struct {
 	shown    sync.Once
 	handler  fasthttp.RequestHandler
 	leave    func()
-	underway sync.RWMutex // held for reading by each call, and for good by end
+	refused  sync.Once
+	underway sync.RWMutex  // held for reading by each call, and for good by refuse
+	over     chan struct{} // closed when calls are refused and none is under way
+	late     <-chan time.Time
+}
+
+func newCalls(endpoint string) *calls {
+	return &calls{endpoint: endpoint, over: make(chan struct{})}
 }
 
 // begin has the gateway show its handler: it asks for something, over a connection. Should that fail, which it does
@@ -56,12 +63,29 @@ func (c *calls) middleware(ctx fiber.Ctx) error {
 	return ctx.Next()
 }
 
-// end lets no more calls begin, and waits for those that are under way.
-func (c *calls) end() {
-	c.shown.Do(func() { c.leave = func() {} })
-	c.leave()
-	c.underway.Lock()
+// refuse lets no more calls begin.
+func (c *calls) refuse() {
+	c.refused.Do(func() {
+		c.shown.Do(func() { c.leave = func() {} })
+		c.leave()
+		c.late = time.After(callPatience)
+		go func() {
+			c.underway.Lock()
+			close(c.over)
+		}()
+	})
 }
+
+// end lets no more calls begin, and waits for those that are under way, but not as long as a slow body may take.
+func (c *calls) end() {
+	c.refuse()
+	select {
+	case <-c.over:
+	case <-c.late:
+	}
+}
+
+const callPatience = 5 * time.Second
 
 // body is a call's body. It is closed by who called. It is empty but within the middleware: what is left unread, and all
 // of a call too many or of one that panics, the gateway would read, to keep a connection in use.

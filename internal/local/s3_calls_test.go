@@ -270,3 +270,30 @@ func TestS3EndsAnAnswerWithItsContext(t *testing.T) {
 		t.Errorf("%d bytes, %v", n, err)
 	}
 }
+
+// A call whose body never comes holds up neither the gateway's end nor the next one's start.
+func TestS3EndsDespiteACallThatWaits(t *testing.T) {
+	dir := t.TempDir()
+	g, err := local.StartS3(t.Context(), local.S3Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := store(t, g.Config("photos"))
+	silent, end := io.Pipe()
+	put, reads := make(chan error, 1), make(chan struct{})
+	go func() { put <- s.PutStream(t.Context(), "k", &telling{Reader: silent, reads: reads}, 1000) }()
+	<-reads
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	next, err := local.StartS3(t.Context(), local.S3Options{Dir: dir})
+	if err != nil {
+		t.Error(err)
+	} else {
+		defer next.Close()
+	}
+	end.Close()
+	if err := <-put; err == nil {
+		t.Error("a body that was cut was stored")
+	}
+}
