@@ -157,6 +157,7 @@ func (s *S3) runOnce(ctx context.Context, o S3Options, root string, listens func
 	}
 	c := newCalls(s.endpoint())
 	defer c.end()
+	defer context.AfterFunc(ctx, c.refuse)() // the gateway's own end takes as long as its connections
 	account := auth.Account{Access: s3AccessKey, Secret: s.secret, Role: auth.RoleAdmin}
 	err = embedgw.RunVersityGW(ctx, files, &embedgw.Config{
 		RootUserAccess: s3AccessKey, RootUserSecret: s.secret, Region: s3Region,

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -295,5 +296,27 @@ func TestS3EndsDespiteACallThatWaits(t *testing.T) {
 	end.Close()
 	if err := <-put; err == nil {
 		t.Error("a body that was cut was stored")
+	}
+}
+
+// A connection on which nothing comes delays the gateway's end, but lets no call in after Close.
+func TestS3TakesNoCallAfterClose(t *testing.T) {
+	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := g.Config("photos")
+	s := store(t, c)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.Endpoint, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	time.Sleep(50 * time.Millisecond) // until it is accepted
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Put(t.Context(), "k", nil, blob.PutOptions{}); !blob.Unavailable(err) {
+		t.Error(err)
 	}
 }
