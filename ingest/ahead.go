@@ -22,7 +22,7 @@ var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 // ahead reads an image ahead of who takes it, so that it arrives and is hashed while what came before is stored.
 type ahead struct {
 	image *image
-	free  chan []byte // what may be filled; nil stands for one to be made
+	free  chan []byte // what may be filled again
 	full  chan piece
 	stop  chan struct{}
 	ended chan struct{} // closed when the image is read no more
@@ -44,24 +44,22 @@ func readAhead(im *image) *ahead {
 		image: im, free: make(chan []byte, maxPieces), full: make(chan piece, maxPieces),
 		stop: make(chan struct{}), ended: make(chan struct{}),
 	}
-	for range maxPieces {
-		a.free <- nil
-	}
 	go a.run()
 	return a
 }
 
 func (a *ahead) run() {
 	defer close(a.full)
-	for {
+	for made := 0; ; {
+		if made < maxPieces && len(a.free) == 0 { // a slow client needs few
+			made++
+			a.free <- pieces.Get().(*[pieceSize]byte)[:]
+		}
 		select {
 		case <-a.stop:
 			close(a.ended)
 			return
 		case b := <-a.free:
-			if b == nil {
-				b = pieces.Get().(*[pieceSize]byte)[:]
-			}
 			n, err := a.fill(b)
 			if err != nil {
 				close(a.ended) // before who takes the last piece calls close
@@ -128,8 +126,6 @@ func (a *ahead) close() {
 // recycle keeps the memory for other images, once all of this one was taken. Before, S3's client may be at it.
 func (a *ahead) recycle() {
 	for range len(a.free) {
-		if b := <-a.free; b != nil {
-			pieces.Put((*[pieceSize]byte)(b))
-		}
+		pieces.Put((*[pieceSize]byte)(<-a.free))
 	}
 }

@@ -197,3 +197,18 @@ func TestGivingUpIsFinal(t *testing.T) {
 		}
 	}
 }
+
+// TestAheadOfASlowClientHoldsLittle has a client slower than who takes what it sends.
+func TestAheadOfASlowClientHoldsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kilobytes := slow(60)
+		a := readAhead(testUpload(&kilobytes))
+		if _, err := io.Copy(io.Discard, a); err != nil {
+			t.Fatal(err)
+		}
+		a.close()
+		if n := len(a.free); n > 2 {
+			t.Errorf("it holds %d pieces, of which two were in use at once", n)
+		}
+	})
+}
