@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -158,9 +159,10 @@ func (a *answer) Read(p []byte) (int, error) {
 
 // response makes a client's response of the gateway's.
 func response(from *fasthttp.Response, r *http.Request) *http.Response {
+	status := from.StatusCode()
 	to := &http.Response{
 		Request: r, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{},
-		StatusCode: from.StatusCode(), Status: http.StatusText(from.StatusCode()),
+		StatusCode: status, Status: strconv.Itoa(status) + " " + http.StatusText(status),
 		ContentLength: int64(from.Header.ContentLength()), Body: http.NoBody,
 	}
 	for name, value := range from.Header.All() {
