@@ -86,7 +86,7 @@ func (c *calls) end() {
 	}
 }
 
-const callPatience = 5 * time.Second
+const callPatience = 2 * time.Second
 
 // body is a call's body. It is closed by who called. It is empty but within the middleware: what is left unread, and all
 // of a call too many or of one that panics, the gateway would read, to keep a connection in use.
