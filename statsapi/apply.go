@@ -43,9 +43,8 @@ type entry struct {
 type batch struct {
 	entries  []entry
 	next     offsets // of the partitions that the records are of
-	made     topicIDs
-	asOf     *int64 // what becomes true with it, if anything does
-	promised *int64 // the greatest promise among its records, if there is one
+	asOf     *int64  // what becomes true with it, if anything does
+	promised *int64  // the greatest promise among its records, if there is one
 }
 
 // apply brings records into the copy, with the offsets after them and the as_of that they make true, in one
@@ -54,7 +53,6 @@ func (c *consumer) apply(ctx context.Context, records []*kgo.Record) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()
 	b := decode(records)
-	b.made = c.made
 	if err := c.notePromises(ctx, &b); err != nil {
 		return err
 	}
@@ -161,7 +159,7 @@ func (c *consumer) together(ctx context.Context, b batch) (changes, error) {
 				return fmt.Errorf("upsert rows: %w", err)
 			}
 		}
-		return b.finish(ctx, tx)
+		return b.finish(ctx, tx, c.made)
 	})
 	return changed, err
 }
@@ -190,13 +188,13 @@ func (c *consumer) singly(ctx context.Context, b batch) (changes, error) {
 				return fmt.Errorf("upsert row: %w", err)
 			}
 		}
-		return b.finish(ctx, tx)
+		return b.finish(ctx, tx, c.made)
 	})
 	return changed, err
 }
 
-// finish writes what goes with the rows.
-func (b batch) finish(ctx context.Context, tx pgx.Tx) error {
+// finish writes what goes with the rows, which are of the topics of these ids.
+func (b batch) finish(ctx context.Context, tx pgx.Tx, ids topicIDs) error {
 	var queue pgx.Batch
 	for _, e := range b.entries {
 		if e.err != nil {
@@ -206,14 +204,14 @@ func (b batch) finish(ctx context.Context, tx pgx.Tx) error {
 	}
 	if len(b.next) > 0 {
 		var names []string
-		var ids []int32
+		var partitions []int32
 		var nexts []int64
 		var made []*kadm.TopicID
 		for p, o := range b.next {
-			names, ids, nexts = append(names, p.topic), append(ids, p.id), append(nexts, o)
-			made = append(made, b.made.of(p.topic))
+			names, partitions, nexts = append(names, p.topic), append(partitions, p.id), append(nexts, o)
+			made = append(made, ids.of(p.topic))
 		}
-		queue.Queue(offsetSQL, names, ids, nexts, made)
+		queue.Queue(offsetSQL, names, partitions, nexts, made)
 	}
 	if b.asOf != nil || b.promised != nil {
 		queue.Queue(freshnessSQL, b.asOf, b.promised)

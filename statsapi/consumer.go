@@ -80,8 +80,8 @@ func (c *consumer) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for topic, id := range c.made {
-		if now, ok := made[topic]; ok && now != id {
+	for topic := range c.made {
+		if isAnother(c.made.of(topic), made.of(topic)) {
 			return fmt.Errorf("%s is not the topic that was being read, but one that was made anew", topic)
 		}
 	}

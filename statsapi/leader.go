@@ -141,7 +141,6 @@ func readPositions(ctx context.Context, conn *pgx.Conn, schema string) (map[part
 	var at position
 	_, err = pgx.ForEachRow(rows, []any{&p.topic, &p.id, &at.next, &at.topic}, func() error {
 		out[p] = at
-		at.topic = nil
 		return nil
 	})
 	if err != nil {

@@ -65,10 +65,11 @@ func (o *objects) PutObject(ctx context.Context, in s3response.PutObjectInput) (
 	}
 	_, chunked := in.Body.(middlewares.ChecksumReader) // says itself where it ends
 	_, form := in.Body.(interface{ Length() int64 })   // a file in a form is shorter than the request
-	if in.ContentLength != nil && !chunked && !form && in.Body != nil {
+	raw := in.Body != nil && !chunked && !form
+	if raw && in.ContentLength != nil {
 		in.Body = &whole{r: in.Body, left: *in.ContentLength}
 	}
-	if h, ok := ctx.Value(hashKey{}).(blob.Hashed); ok && plain && !chunked && !form && in.Body != nil {
+	if h, ok := ctx.Value(hashKey{}).(blob.Hashed); ok && raw && plain {
 		in.Body = &hashed{r: in.Body, hash: h}
 	}
 	return o.Posix.PutObject(ctx, in)
