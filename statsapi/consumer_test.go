@@ -233,12 +233,7 @@ func TestARecordThatCannotBeAppliedIsKeptAndStopsNothing(t *testing.T) {
 
 func TestOffsetsThatAreGoneAreCountedAndReadOnFromTheStart(t *testing.T) {
 	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	i := newInstance(t, k.config(dsn))
-	stop := i.start(t)
-	k.write(t, photos(0, 4)...)
-	consumed(t, k, conn)
+	k, _, conn, i, stop := following(t, 4)
 	stop()
 	k.write(t, photos(4, 8)...)
 	upTo := kadm.Offsets{}
@@ -266,12 +261,7 @@ func TestATopicThatIsMadeAnewIsReadFromItsStart(t *testing.T) {
 	}{"shorter": {1, false}, "longer": {9, false}, "shorter, nobody there": {1, true}, "longer, nobody there": {9, true}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-			conn := connect(t, dsn)
-			i := newInstance(t, k.config(dsn))
-			stop := i.start(t)
-			k.write(t, photos(0, 4)...)
-			consumed(t, k, conn)
+			k, _, conn, i, stop := following(t, 4)
 			if c.away {
 				stop()
 			}

@@ -317,6 +317,17 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// following is an instance that runs and has read so many photos, with its Kafka and its database.
+func following(t testing.TB, n int) (k *kafka, dsn string, conn *pgx.Conn, i instance, stop func()) {
+	t.Helper()
+	k, dsn = newKafka(t, 1, allTopics...), newDatabase(t)
+	conn, i = connect(t, dsn), newInstance(t, k.config(dsn))
+	stop = i.start(t)
+	k.write(t, photos(0, n)...)
+	consumed(t, k, conn)
+	return k, dsn, conn, i, stop
+}
+
 // consumed waits until the copy has read all that the topics hold.
 func consumed(t testing.TB, k *kafka, conn *pgx.Conn) {
 	t.Helper()

@@ -155,12 +155,7 @@ func TestOneRebuildAtATime(t *testing.T) {
 
 func TestRebuildRefusesToLoseWhatTheTopicsLack(t *testing.T) {
 	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	i := newInstance(t, k.config(dsn))
-	stop := i.start(t)
-	k.write(t, photos(0, 10)...)
-	consumed(t, k, conn)
+	k, dsn, conn, i, stop := following(t, 10)
 	stop()
 	before := copyOf(t, conn)
 
@@ -192,12 +187,7 @@ func TestRebuildRefusesToLoseWhatTheTopicsLack(t *testing.T) {
 
 func TestRebuildRefusesATopicThatWasMadeAnew(t *testing.T) {
 	t.Parallel()
-	k, dsn := newKafka(t, 1, allTopics...), newDatabase(t)
-	conn := connect(t, dsn)
-	i := newInstance(t, k.config(dsn))
-	stop := i.start(t)
-	k.write(t, photos(0, 3)...)
-	consumed(t, k, conn)
+	k, _, conn, i, stop := following(t, 3)
 	stop()
 	k.anew(t, allTopics[0])
 	for n := range 9 {

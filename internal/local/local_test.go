@@ -50,7 +50,7 @@ func (p parts) stop() error {
 
 // write stores one number in Kafka, S3 and PostgreSQL, durably.
 func (p parts) write(ctx context.Context, n int) error {
-	objects, err := open(ctx, p.s3)
+	objects, err := open(ctx, p.s3.Config("numbers"))
 	if err != nil {
 		return err
 	}
@@ -79,9 +79,9 @@ func (p parts) write(ctx context.Context, n int) error {
 	return err
 }
 
-// open opens a bucket of the gateway, and makes it the first time.
-func open(ctx context.Context, s *local.S3) (*blob.Store, error) {
-	objects, err := blob.Open(ctx, s.Config("numbers"))
+// open opens a bucket, and makes it the first time.
+func open(ctx context.Context, c blob.Config) (*blob.Store, error) {
+	objects, err := blob.Open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func open(ctx context.Context, s *local.S3) (*blob.Store, error) {
 // counts returns how many numbers Kafka, S3 and PostgreSQL have.
 func (p parts) counts(t *testing.T) (kafka, s3, postgres int64) {
 	t.Helper()
-	objects, err := open(t.Context(), p.s3)
+	objects, err := open(t.Context(), p.s3.Config("numbers"))
 	if err != nil {
 		t.Fatal(err)
 	}

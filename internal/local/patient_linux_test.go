@@ -84,10 +84,7 @@ func TestS3OutlivesAProcessWithoutFiles(t *testing.T) {
 	exhaust(t, endpoint.Host)
 	for _, c := range []blob.Config{over(s.Config("numbers")), s.Config("numbers")} {
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			b, err := blob.Open(t.Context(), c)
-			if err == nil {
-				err = b.EnsureBucket(t.Context())
-			}
+			b, err := open(t.Context(), c)
 			if err == nil {
 				_, err = b.Put(t.Context(), "a", []byte("x"), blob.PutOptions{})
 			}

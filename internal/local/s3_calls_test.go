@@ -30,14 +30,11 @@ func over(c blob.Config) blob.Config {
 
 func store(t *testing.T, c blob.Config) *blob.Store {
 	t.Helper()
-	s, err := blob.Open(t.Context(), c)
+	s, err := open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	if err := s.EnsureBucket(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
@@ -46,11 +43,7 @@ var fresh = regexp.MustCompile(`\(request \w+\)|called|connected`)
 
 // TestS3AnswersACallAsAConnection does the same in two buckets, of which one is reached by calls.
 func TestS3AnswersACallAsAConnection(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
+	g, _ := gateway(t, local.S3Options{Dir: t.TempDir()})
 	stores := []*blob.Store{store(t, g.Config("called")), store(t, over(g.Config("connected")))}
 	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
@@ -131,11 +124,7 @@ func (lying) SHA256() [sha256.Size]byte { return [sha256.Size]byte{1, 2, 3} }
 
 // What uploads of a known or of an unknown size are, has been hashed on its way in; to do it twice costs a third.
 func TestS3HashesNothingThatACallerHashes(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
+	g, _ := gateway(t, local.S3Options{Dir: t.TempDir()})
 	for name, c := range map[string]blob.Config{"called": g.Config("photos"), "connected": over(g.Config("photos"))} {
 		s := store(t, c)
 		for _, size := range []int64{5, -1} {
@@ -157,11 +146,7 @@ func TestS3HashesNothingThatACallerHashes(t *testing.T) {
 func TestS3IsCalledNoMoreAfterItsEnd(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
-		g, err := local.StartS3(t.Context(), local.S3Options{Dir: dir})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := store(t, g.Config("photos"))
+		g, s := gateway(t, local.S3Options{Dir: dir})
 		var wg sync.WaitGroup
 		for n := range 4 {
 			wg.Go(func() {
@@ -185,11 +170,7 @@ func TestS3IsCalledNoMoreAfterItsEnd(t *testing.T) {
 
 // A caller that is refused before its body is read, has it read by nobody.
 func TestS3ReadsNoBodyOfARefusedCall(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
+	g, _ := gateway(t, local.S3Options{Dir: t.TempDir()})
 	s, err := blob.Open(t.Context(), g.Config("nothing"))
 	if err != nil {
 		t.Fatal(err)
@@ -206,12 +187,7 @@ func TestS3ReadsNoBodyOfARefusedCall(t *testing.T) {
 
 // A call too many is refused at once, whatever its body does.
 func TestS3ReadsNoBodyOfACallTooMany(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	s := store(t, g.Config("photos"))
+	_, s := gateway(t, local.S3Options{Dir: t.TempDir()})
 	silent, end := io.Pipe()
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -247,12 +223,7 @@ func (r *telling) Read(p []byte) (int, error) {
 }
 
 func TestS3EndsAnAnswerWithItsContext(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	s := store(t, g.Config("photos"))
+	_, s := gateway(t, local.S3Options{Dir: t.TempDir()})
 	if _, err := s.Put(t.Context(), "k", make([]byte, 1<<20), blob.PutOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -275,11 +246,7 @@ func TestS3EndsAnAnswerWithItsContext(t *testing.T) {
 // A call whose body never comes holds up neither the gateway's end nor the next one's start.
 func TestS3EndsDespiteACallThatWaits(t *testing.T) {
 	dir := t.TempDir()
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := store(t, g.Config("photos"))
+	g, s := gateway(t, local.S3Options{Dir: dir})
 	silent, end := io.Pipe()
 	put, reads := make(chan error, 1), make(chan struct{})
 	go func() { put <- s.PutStream(t.Context(), "k", &telling{Reader: silent, reads: reads}, 1000) }()
@@ -301,13 +268,8 @@ func TestS3EndsDespiteACallThatWaits(t *testing.T) {
 
 // A connection on which nothing comes delays the gateway's end, but lets no call in after Close.
 func TestS3TakesNoCallAfterClose(t *testing.T) {
-	g, err := local.StartS3(t.Context(), local.S3Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := g.Config("photos")
-	s := store(t, c)
-	conn, err := net.Dial("tcp", strings.TrimPrefix(c.Endpoint, "http://"))
+	g, s := gateway(t, local.S3Options{Dir: t.TempDir()})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(g.Config("").Endpoint, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

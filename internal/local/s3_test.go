@@ -31,7 +31,7 @@ func gateway(t *testing.T, o local.S3Options) (*local.S3, *blob.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	objects, err := open(t.Context(), s)
+	objects, err := open(t.Context(), s.Config("numbers"))
 	if err != nil {
 		t.Fatal(err)
 	}
